@@ -1,0 +1,37 @@
+# TFX=1.15 (default), 1.16 or 1.21 chooses the TFX line: make test TFX=1.21
+TFX ?= 1.15
+PYTHON = $$(tools/environment $(TFX))
+TESTS ?=
+
+.PHONY: help demo test test-unit test-line check format protos locks clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo:  ## train the Palmer penguins with Keras, Estimator and PyTorch in one TFX pipeline
+	@python=$(PYTHON) && "$$python" -m polytrainer.pipelines.local
+
+test:  ## every test
+	@python=$(PYTHON) && "$$python" -m pytest $(TESTS)
+
+test-unit:  ## the tier that needs neither TFX nor a framework; seconds
+	@python=$(PYTHON) && "$$python" -m pytest -m unit $(TESTS)
+
+test-line:  ## the tests that may come out differently on another TFX line
+	@python=$(PYTHON) && "$$python" -m pytest -m line $(TESTS)
+
+check:  ## format, lint, types
+	@python=$(PYTHON) && bin=$$(dirname "$$python") && \
+	  "$$bin/ruff" format --check . && "$$bin/ruff" check . && "$$bin/mypy"
+
+format:  ## format and mend what ruff can mend
+	@python=$(PYTHON) && bin=$$(dirname "$$python") && "$$bin/ruff" format . && "$$bin/ruff" check --fix .
+
+protos:  ## re-make proto/trainer_pb2.py and its .pyi
+	@tools/protos
+
+locks:  ## re-make requirements/tfx-*.txt
+	@tools/lock
+
+clean:  ## remove the environments and everything a run left in the checkout
+	rm -rf .venvs .dev runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,41 @@
+"""polytrainer: one TFX Trainer for Keras, Estimator and PyTorch.
+
+`import polytrainer` imports no framework: each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polytrainer.components.trainer import Trainer
+    from polytrainer.executors.fn_args import FnArgs
+    from polytrainer.executors.result import TrainResult
+    from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+
+__all__ = ["EvalArgs", "FnArgs", "TrainArgs", "TrainResult", "Trainer"]
+
+try:
+    __version__ = version("polytrainer")
+except PackageNotFoundError:  # a checkout on PYTHONPATH that nobody installed
+    __version__ = "0.0.0"
+
+_HOMES = {
+    "EvalArgs": "polytrainer.proto.trainer_pb2",
+    "FnArgs": "polytrainer.executors.fn_args",
+    "TrainArgs": "polytrainer.proto.trainer_pb2",
+    "TrainResult": "polytrainer.executors.result",
+    "Trainer": "polytrainer.components.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'polytrainer' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""Definition time: what a pipeline author writes."""

@@ -1,0 +1,1 @@
+"""Run time: what happens inside a node."""

@@ -1,0 +1,1 @@
+"""One module a framework; each is imported only when a run needs it."""

@@ -1,0 +1,80 @@
+"""What the user's code is told: TFX's FnArgs, value for value, and what polytrainer adds to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attr
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.components.trainer import fn_args_utils
+from tfx.types import Artifact, artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from polytrainer.executors.inputs import read_hyperparameters
+from polytrainer.proto import args, keys
+from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+
+Artifacts = dict[str, list[Artifact]]
+
+
+@attr.s
+class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
+    """TFX's FnArgs and more.
+
+    Attributes:
+        train_args: `polytrainer.TrainArgs`, with `splits` filled in.
+        eval_args: `polytrainer.EvalArgs`, with `splits` filled in.
+        num_examples: Number of examples by split, from the `statistics` given to the Trainer; None without them. (TFX
+            has this attribute from 1.17 on, and only where statistics are given.)
+        test_files: File patterns by split, for each of `eval_args.test_splits`.
+        extra_inputs: Artifacts by the name given in `Trainer(extra_inputs={name: channel})`.
+    """
+
+    train_args: TrainArgs = attr.ib(default=None)
+    eval_args: EvalArgs = attr.ib(default=None)
+    num_examples: dict[str, int] | None = attr.ib(default=None)
+    test_files: dict[str, list[str]] = attr.ib(factory=dict)
+    extra_inputs: dict[str, list[Artifact]] = attr.ib(factory=dict)
+
+
+def resolve(input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> FnArgs:
+    """Turns artifacts and execution properties into FnArgs; both have passed `preflight`.
+
+    The part that TFX has is made by TFX's own code, so that it is what TFX's Trainer would have made of it.
+    """
+    common = fn_args_utils.get_common_fn_args(input_dict, exec_properties)
+    result = FnArgs(**{field.name: getattr(common, field.name) for field in attr.fields(fn_args_utils.FnArgs)})
+    result.transform_output = result.transform_graph_path
+    result.schema_file = result.schema_path
+    result.hyperparameters = read_hyperparameters(input_dict)
+
+    model_uri = artifact_utils.get_single_uri(output_dict[keys.MODEL])
+    result.serving_model_dir = path_utils.serving_model_dir(model_uri)
+    result.eval_model_dir = path_utils.eval_model_dir(model_uri)
+    result.model_run_dir = artifact_utils.get_single_uri(output_dict[keys.MODEL_RUN])
+
+    result.train_args = args.parse(exec_properties.get(keys.TRAIN_ARGS), TrainArgs)
+    result.eval_args = args.parse(exec_properties.get(keys.EVAL_ARGS), EvalArgs)
+    result.train_args.splits[:] = result.train_args.splits or ["train"]
+    result.eval_args.splits[:] = result.eval_args.splits or ["eval"]
+    result.num_examples = _num_examples(input_dict)
+    result.test_files = {
+        split: [
+            io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict[keys.EXAMPLES], split)
+        ]
+        for split in result.eval_args.test_splits
+    }
+    result.extra_inputs = {
+        name: artifacts for key, artifacts in input_dict.items() if (name := keys.extra_input_name(key))
+    }
+    return result
+
+
+def _num_examples(input_dict: Artifacts) -> dict[str, int] | None:
+    if not input_dict.get(keys.STATISTICS):
+        return None
+    artifact = artifact_utils.get_single_instance(input_dict[keys.STATISTICS])
+    return {
+        split: int(stats_artifact_utils.load_statistics(artifact, split).proto().datasets[0].num_examples)
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }

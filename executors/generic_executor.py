@@ -1,0 +1,50 @@
+"""The executor of a Trainer node: from artifacts to a model, by way of the user's code."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from absl import logging
+from tfx.dsl.components.base import base_executor
+from tfx.types import Artifact
+
+from polytrainer.proto import keys
+
+Artifacts = dict[str, list[Artifact]]
+
+
+class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
+    """Calls the user's `run_fn(fn_args)`, or trains the Estimator of a `trainer_fn(fn_args, schema)`.
+
+    Works behind `polytrainer.Trainer`, and behind TFX's own Trainer as its `custom_executor_spec`.
+    """
+
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        """Trains one model.
+
+        Args:
+            input_dict: Artifacts by the keys of `TrainerSpec.INPUTS`.
+            output_dict: The `model` and `model_run` artifacts to write; their custom properties are set.
+            exec_properties: Values by the keys of `TrainerSpec.PARAMETERS`.
+
+        Raises:
+            PreflightError: Before training, if anything is wrong with inputs, arguments or the user's code.
+            TrainingError: After it, if no usable model was written.
+        """
+        # a pipeline definition imports this class: what a run needs is imported when there is one
+        from polytrainer.executors import fn_args as fn_args_lib
+        from polytrainer.executors import preflight, publish, training, verify
+        from polytrainer.executors.distributed.ranks import is_chief
+
+        self._log_startup(input_dict, output_dict, exec_properties)
+        with preflight.passed(input_dict, output_dict, exec_properties) as user_code:
+            fn_args = fn_args_lib.resolve(input_dict, output_dict, exec_properties)
+            started = time.monotonic()
+            result = training.train(user_code, fn_args)
+            seconds = time.monotonic() - started
+            # of the processes of a multi-worker job only the chief has written a model
+            models = verify.verify(fn_args) if is_chief() else []
+        for key in (keys.MODEL, keys.MODEL_RUN):
+            publish.describe(output_dict[key][0], result, user_code, models, seconds)
+        logging.info("Trained in %.1f s. Models: %s. ModelRun: %s", seconds, models, fn_args.model_run_dir)

@@ -1,0 +1,64 @@
+"""The files behind a Trainer's optional inputs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.dsl.io import fileio
+from tfx.types import Artifact, artifact_utils
+from tfx.utils import io_utils
+
+from polytrainer.proto import keys
+
+
+def only_file(artifact_uri: str) -> str:
+    """Path of the one file that an artifact's folder holds.
+
+    Raises:
+        ValueError: If there is no folder, no file in it, or more than one; says which.
+    """
+    names = sorted(fileio.listdir(artifact_uri)) if fileio.isdir(artifact_uri) else None
+    if names is None:
+        raise ValueError(f"no folder at {artifact_uri}")
+    if len(names) != 1:
+        raise ValueError(
+            f"{len(names)} files in {artifact_uri}: {names}" if names else f"an empty folder, {artifact_uri}"
+        )
+    return io_utils.get_only_uri_in_dir(artifact_uri)  # type: ignore[no-any-return]
+
+
+def read_schema(path: str) -> schema_pb2.Schema:
+    """Reads a schema in protobuf's text format.
+
+    Raises:
+        ValueError: If the file is no such thing.
+    """
+    with fileio.open(path, "rb") as file:
+        content = file.read()
+    try:
+        return text_format.Parse(content.decode(), schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}, which is not a schema ({error})") from error
+
+
+def read_hyperparameters(input_dict: dict[str, list[Artifact]]) -> dict[str, Any] | None:
+    """The Tuner's best hyperparameters, as `HyperParameters.get_config()` made them; None if the node has none.
+
+    Raises:
+        ValueError: If the artifact does not hold one file of JSON with an object at its top.
+    """
+    if not input_dict.get(keys.HYPERPARAMETERS):
+        return None
+    path = only_file(artifact_utils.get_single_uri(input_dict[keys.HYPERPARAMETERS]))
+    with fileio.open(path, "rb") as file:
+        content = file.read()
+    try:
+        result = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"{path}, which is not JSON ({error})") from error
+    if not isinstance(result, dict):
+        raise ValueError(f"{path}, which holds a {type(result).__name__}")
+    return result

@@ -1,0 +1,123 @@
+"""CSV → Examples → statistics, schema, anomalies → Transform → three Trainers → Evaluators → Pushers."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import tensorflow_model_analysis as tfma
+from tfx import v1 as tfx
+
+from polytrainer.components.trainer import Trainer
+from polytrainer.pipelines.penguins.features import TRANSFORMED_LABEL
+from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+
+HERE = Path(__file__).parent
+MODULES = {
+    "keras": HERE / "keras" / "penguins_keras.py",
+    "estimator": HERE / "estimator" / "penguins_estimator.py",
+    "torch": HERE / "torch" / "penguins_torch.py",
+}
+LEAST_ACCURACY = 0.9
+
+
+def create_pipeline(
+    data: Path,
+    root: Path,
+    backends: tuple[str, ...] = tuple(MODULES),
+    num_epochs: int = 40,
+    beam_pipeline_args: list[str] | None = None,
+) -> tfx.dsl.Pipeline:
+    """The pipeline.
+
+    Args:
+        data: Folder with penguins.csv.
+        root: Folder for artifacts (`artifacts/`), pushed models (`pushed/<backend>/`) and metadata (`metadata.sqlite`).
+        backends: Which of "keras", "estimator" and "torch" to train.
+        num_epochs: Passes over the training split for each of them.
+        beam_pipeline_args: Passed to Beam.
+    """
+    example_gen = tfx.components.CsvExampleGen(input_base=str(data))
+    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"], infer_feature_shape=True)
+    example_validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+    transform = tfx.components.Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        module_file=str(HERE / "transform" / "penguins_transform.py"),
+    )
+    nodes = [example_gen, statistics_gen, schema_gen, example_validator, transform]
+    for backend in backends:
+        trainer = Trainer(
+            module_file=str(MODULES[backend]),
+            examples=transform.outputs["transformed_examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            schema=schema_gen.outputs["schema"],
+            statistics=statistics_gen.outputs["statistics"],
+            train_args=TrainArgs(num_epochs=num_epochs, batch_size=32, seed=7),
+            eval_args=EvalArgs(splits=["eval"]),
+        ).with_id(f"Trainer.{backend}")
+        nodes.append(trainer)
+        if backend != "torch":  # what TFX's Evaluator reads is a SavedModel
+            nodes += _evaluated_and_pushed(backend, example_gen, trainer, root)
+    return tfx.dsl.Pipeline(
+        pipeline_name="penguins",
+        pipeline_root=str(root / "artifacts"),
+        components=nodes,
+        enable_cache=False,
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(root / "metadata.sqlite")
+        ),
+        beam_pipeline_args=beam_pipeline_args or local_beam_args(),
+    )
+
+
+def local_beam_args() -> list[str]:
+    """Beam in this process, with one worker: the fastest for small data.
+
+    dill where it is there, because Beam's newer default, cloudpickle, cannot pickle Transform's own module on TFX 1.15.
+    """
+    args = ["--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
+    return [*args, "--pickle_library=dill"] if find_spec("dill") else args
+
+
+def _evaluated_and_pushed(backend: str, example_gen: object, trainer: Trainer, root: Path) -> list[object]:
+    evaluator = tfx.components.Evaluator(
+        examples=example_gen.outputs["examples"],  # type: ignore[attr-defined]
+        model=trainer.outputs["model"],
+        eval_config=_eval_config(backend),
+    ).with_id(f"Evaluator.{backend}")
+    pusher = tfx.components.Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(root / "pushed" / backend))
+        ),
+    ).with_id(f"Pusher.{backend}")
+    return [evaluator, pusher]
+
+
+def _eval_config(backend: str) -> tfma.EvalConfig:
+    threshold = tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": LEAST_ACCURACY}))
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name="predict" if backend == "estimator" else "serving_default",
+                label_key=TRANSFORMED_LABEL,
+                prediction_key="probabilities",
+                preprocessing_function_names=["transform_features"],
+            )
+        ],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["island"])],
+        metrics_specs=[
+            tfma.MetricsSpec(
+                metrics=[
+                    tfma.MetricConfig(class_name="ExampleCount"),
+                    tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+                    tfma.MetricConfig(class_name="SparseCategoricalAccuracy", threshold=threshold),
+                ]
+            )
+        ],
+    )
