@@ -84,17 +84,34 @@ def _export_eval_model(spec: dict[str, Any], eval_model_dir: str) -> None:
 
 
 def _copy_models(fn_args: FnArgs) -> None:
-    exported = os.path.join(path_utils.serving_model_dir(fn_args.model_run_dir), "export")
-    if not fileio.exists(exported):
+    working_dir = fn_args.model_run_dir
+    serving = _newest_export(os.path.join(path_utils.serving_model_dir(working_dir), "export"))
+    io_utils.copy_dir(serving, fn_args.serving_model_dir)
+    if fileio.exists(path_utils.eval_model_dir(working_dir)):
+        io_utils.copy_dir(_newest_child(path_utils.eval_model_dir(working_dir)), fn_args.eval_model_dir)
+
+
+def _newest_export(folder: str) -> str:
+    """`<folder>/<exporter>/<timestamp>`. A BestExporter keeps several; the newest is the best."""
+    exporters = _children(folder) if fileio.exists(folder) else []
+    exports = [os.path.join(folder, name) for name in exporters if _children(os.path.join(folder, name))]
+    if len(exports) != 1:
         raise TrainingError(
             Problem(
                 "trainer_fn",
-                f"no export in {exported}",
-                "an exporter in the eval_spec, and an estimator whose model_dir is fn_args.serving_model_dir",
+                f"exports of {len(exports)} exporters in {folder}" + (f": {exporters}" if exporters else ""),
+                "one exporter in the eval_spec, and an estimator whose model_dir is fn_args.serving_model_dir",
                 "tf.estimator.EvalSpec(…, exporters=[tf.estimator.FinalExporter('name', serving_input_receiver_fn)]); a "
                 "FinalExporter exports only if the train_spec has max_steps.",
             )
         )
-    io_utils.copy_dir(path_utils.serving_model_path(fn_args.model_run_dir), fn_args.serving_model_dir)
-    if fileio.exists(path_utils.eval_model_dir(fn_args.model_run_dir)):
-        io_utils.copy_dir(path_utils.eval_model_path(fn_args.model_run_dir), fn_args.eval_model_dir)
+    return _newest_child(exports[0])
+
+
+def _newest_child(folder: str) -> str:
+    return os.path.join(folder, max(_children(folder), key=int))
+
+
+def _children(folder: str) -> list[str]:
+    """Names of the folders inside, without the temporary ones of an export that was not finished."""
+    return [name.strip("/") for name in fileio.listdir(folder) if not name.startswith("temp-")]

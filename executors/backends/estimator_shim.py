@@ -42,17 +42,19 @@ def available() -> Iterator[None]:
     if _is_native(tf):
         yield
         return
-    estimator, keras_v1, keras_v2 = _load(tf)
-    _warn_once(tf.__version__)
+    _stand_in_for_what_is_gone()
+    keras_v1, keras_v2 = _module("tf_keras.api._v1.keras", tf), _module("tf_keras.api._v2.keras", tf)
     homes = [(tf, keras_v2), (tf.compat.v1, keras_v1), (tf.compat.v2, keras_v2)]
     before = [(home, vars(home).get("keras")) for home, _ in homes]
-    for home, keras in homes:
-        home.keras = keras
-    tf.estimator = estimator
     try:
+        for home, keras in homes:
+            home.keras = keras
+        # only now: its models are subclasses of what tf.keras.Model is while it is imported
+        tf.estimator = _module("tensorflow_estimator.python.estimator.api._v2.estimator", tf)
+        _warn_once(tf.__version__)
         yield
     finally:
-        del tf.estimator
+        vars(tf).pop("estimator", None)
         for home, keras in before:
             home.keras = keras
 
@@ -61,14 +63,9 @@ def _is_native(tf: types.ModuleType) -> bool:
     return tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 16)
 
 
-def _load(tf: types.ModuleType) -> tuple[types.ModuleType, types.ModuleType, types.ModuleType]:
-    _stand_in_for_what_is_gone()
+def _module(name: str, tf: types.ModuleType) -> types.ModuleType:
     try:
-        return (
-            importlib.import_module("tensorflow_estimator.python.estimator.api._v2.estimator"),
-            importlib.import_module("tf_keras.api._v1.keras"),
-            importlib.import_module("tf_keras.api._v2.keras"),
-        )
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserCodeError(
             Problem(

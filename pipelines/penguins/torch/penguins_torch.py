@@ -46,7 +46,7 @@ def run_fn(fn_args):
             loss.backward()
             optimizer.step()
             steps += 1
-        if (epoch + 1) % 10 == 0:
+        if (epoch + 1) % 5 == 0:
             print(f"epoch {epoch + 1}/{train_args.num_epochs}: loss {loss.item():.4f}", flush=True)
     model.eval()
     metrics = _evaluate(model, *held_out)
