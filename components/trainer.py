@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from absl import logging
 from google.protobuf.message import Message
-from tfx.components.util import udf_utils
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.dsl.placeholder import placeholder
 from tfx.orchestration.data_types import RuntimeParameter
@@ -21,8 +20,8 @@ from polytrainer.proto import args, keys
 from polytrainer.proto.problems import describe
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
-Text = str | RuntimeParameter
-Args = Message | Mapping[str, Any] | str | RuntimeParameter
+Text: TypeAlias = str | RuntimeParameter
+Args: TypeAlias = Message | Mapping[str, Any] | str | RuntimeParameter
 
 
 class Trainer(base_component.BaseComponent):  # type: ignore[misc]
@@ -140,6 +139,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             **{key: Channel(type=parameter.type) for key, parameter in spec_class.OUTPUTS.items()},
         )
         super().__init__(spec=spec, custom_executor_spec=custom_executor_spec)
+
+        from tfx.components.util import udf_utils  # brings all of tfx.components, TensorFlow included, with it
 
         if udf_utils.should_package_user_modules():
             udf_utils.add_user_module_dependency(self, keys.MODULE_FILE, keys.MODULE_PATH)

@@ -153,10 +153,8 @@ def _installed(name: str) -> Path | None:
 
 
 def _located_file(module_file: str, entry_points: tuple[tuple[str, str], ...]) -> Location:
-    from tfx.utils import io_utils
-
     try:
-        file = Path(io_utils.ensure_local(module_file)).resolve()
+        file = _local(module_file).resolve()
         found = file.is_file()
     except Exception as error:
         raise UserCodeError(Problem("module_file", repr(module_file), f"a readable file ({error})")) from error
@@ -172,12 +170,10 @@ def _unpacked(wheel: str) -> Path:
 
     It stays until the process ends, so that tracebacks of the user's code show its lines.
     """
-    from tfx.utils import io_utils
-
     folder = tempfile.mkdtemp(prefix="polytrainer-user-code-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
-        with zipfile.ZipFile(io_utils.ensure_local(wheel)) as archive:
+        with zipfile.ZipFile(_local(wheel)) as archive:
             archive.extractall(folder)
     except Exception as error:
         raise UserCodeError(
@@ -189,6 +185,15 @@ def _unpacked(wheel: str) -> Path:
             )
         ) from error
     return Path(folder).resolve()
+
+
+def _local(path: str) -> Path:
+    """A file on this machine: the path itself, or a copy of what lies on another file system (gs://…)."""
+    if "://" not in path:
+        return Path(path)
+    from tfx.utils import io_utils
+
+    return Path(io_utils.ensure_local(path))
 
 
 @contextmanager

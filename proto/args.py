@@ -48,7 +48,8 @@ def parse(value: Message | Mapping[str, Any] | str | None, kind: type[Args]) -> 
             return json_format.ParseDict(dict(value), kind())
     except json_format.ParseError as error:
         known = ", ".join(field.name for field in kind.DESCRIPTOR.fields)
-        raise ValueError(f"not a valid {kind.__name__}: {error}. Its fields are: {known}") from error
+        reason = str(error).splitlines()[0].strip(". ")
+        raise ValueError(f"not a valid {kind.__name__}: {reason}. Its fields are: {known}.") from error
     raise TypeError(f"expected {kind.__name__}, a dict or JSON, got {type(value).__name__}: {value!r}")
 
 

@@ -101,8 +101,8 @@ def _newest_export(folder: str) -> str:
                 "trainer_fn",
                 f"exports of {len(exports)} exporters in {folder}" + (f": {exporters}" if exporters else ""),
                 "one exporter in the eval_spec, and an estimator whose model_dir is fn_args.serving_model_dir",
-                "tf.estimator.EvalSpec(…, exporters=[tf.estimator.FinalExporter('name', serving_input_receiver_fn)]); a "
-                "FinalExporter exports only if the train_spec has max_steps.",
+                "tf.estimator.EvalSpec(…, exporters=[tf.estimator.FinalExporter('name', serving_input_receiver_fn)]); "
+                "a FinalExporter exports only if the train_spec has max_steps.",
             )
         )
     return _newest_child(exports[0])

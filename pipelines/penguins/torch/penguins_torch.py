@@ -14,7 +14,7 @@ from polytrainer.pipelines.penguins.features import CATEGORICAL, NUM_CLASSES, NU
 
 
 class Model(nn.Module):
-    """Two hidden layers' worth of penguin: measurements [batch, 4] float32 and words [batch, 2] int64 in, logits out."""
+    """Measurements [batch, 4] float32 and words [batch, 2] int64 in, logits [batch, 3] float32 out."""
 
     def __init__(self, vocabularies: list[int]):
         super().__init__()

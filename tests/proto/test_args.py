@@ -1,0 +1,112 @@
+"""Train and eval args, in every form they may arrive in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polytrainer.proto import args
+from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        TrainArgs(splits=["a"], num_steps=5),
+        {"splits": ["a"], "num_steps": 5},
+        '{"splits": ["a"], "num_steps": 5}',
+        '{"splits": ["a"], "numSteps": 5}',
+    ],
+)
+def test_a_proto_a_dict_and_json_mean_the_same(value):
+    assert args.parse(value, TrainArgs) == TrainArgs(splits=["a"], num_steps=5)
+
+
+def test_nothing_means_the_default():
+    assert args.parse(None, EvalArgs) == EvalArgs()
+
+
+def test_what_is_parsed_is_a_copy():
+    given_args = TrainArgs(num_steps=1)
+    args.parse(given_args, TrainArgs).num_steps = 2
+    assert given_args.num_steps == 1
+
+
+def test_an_unknown_field_is_named_together_with_the_known_ones():
+    with pytest.raises(ValueError, match=r'not a valid TrainArgs: .*"num_step".*splits, num_steps, num_epochs'):
+        args.parse({"num_step": 3}, TrainArgs)
+
+
+def test_a_value_of_the_wrong_type_is_named():
+    with pytest.raises(ValueError, match="num_steps"):
+        args.parse('{"num_steps": "many"}', TrainArgs)
+
+
+def test_text_that_is_not_json_is_refused():
+    with pytest.raises(ValueError, match="not a valid EvalArgs"):
+        args.parse("num_steps: 3", EvalArgs)
+
+
+def test_eval_args_are_no_train_args():
+    with pytest.raises(TypeError, match=r"expected TrainArgs, got polytrainer\.EvalArgs"):
+        args.parse(EvalArgs(), TrainArgs)
+
+
+def test_a_number_is_no_args():
+    with pytest.raises(TypeError, match="expected TrainArgs, a dict or JSON, got int: 7"):
+        args.parse(7, TrainArgs)
+
+
+def test_args_that_make_sense_have_no_problems():
+    assert args.check(TrainArgs(num_epochs=3, batch_size=32), EvalArgs(test_splits=["test"])) == []
+
+
+@pytest.mark.parametrize("field", ["num_steps", "num_epochs", "batch_size", "log_every_n_steps"])
+def test_a_negative_count_is_a_problem(field):
+    [problem] = args.check(TrainArgs(**{field: -1}), EvalArgs())
+    assert str(problem).startswith(f"train_args.{field}: got -1; expected a positive number of")
+
+
+def test_negative_eval_steps_are_a_problem():
+    [problem] = args.check(TrainArgs(), EvalArgs(num_steps=-2))
+    assert problem.where == "eval_args.num_steps"
+
+
+def test_steps_and_epochs_together_contradict_each_other():
+    [problem] = args.check(TrainArgs(num_steps=5, num_epochs=2), EvalArgs())
+    assert "num_steps=5 and num_epochs=2; expected at most one" in str(problem)
+
+
+def test_the_same_split_twice_is_a_problem():
+    [problem] = args.check(TrainArgs(splits=["a", "b", "a"]), EvalArgs())
+    assert problem.where == "train_args.splits"
+
+
+def test_training_on_a_test_split_is_a_problem():
+    [problem] = args.check(TrainArgs(), EvalArgs(test_splits=["train"]))
+    assert "['train'], which train_args.splits trains on" in str(problem)
+
+
+def test_every_problem_is_reported_not_only_the_first():
+    assert len(args.check(TrainArgs(num_steps=-1, batch_size=-1), EvalArgs(num_steps=-1))) == 3
+
+
+@given(
+    splits=st.lists(st.text(max_size=5), max_size=3),
+    num_steps=st.integers(-(2**31), 2**31 - 1),
+    num_epochs=st.integers(-(2**31), 2**31 - 1),
+)
+def test_checking_never_fails_and_parsing_is_the_inverse_of_serializing(splits, num_steps, num_epochs):
+    train_args = TrainArgs(splits=splits, num_steps=num_steps, num_epochs=num_epochs)
+    problems = args.check(train_args, EvalArgs())
+    if num_steps < 0 or num_epochs < 0 or (num_steps > 0 and num_epochs > 0):
+        assert problems
+    assert args.parse(train_args, TrainArgs) == train_args
+
+
+def test_an_unset_seed_differs_from_seed_zero():
+    assert not TrainArgs().HasField("seed")
+    assert TrainArgs(seed=0).HasField("seed")
