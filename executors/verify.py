@@ -84,19 +84,37 @@ def _verified(path: str, where: str) -> WrittenModel:
 
 
 def _load_saved_model(path: str, where: str) -> tuple[str, ...]:
-    import tensorflow as tf
-
     try:
-        return tuple(sorted(tf.saved_model.load(path).signatures))
+        return tuple(sorted(_signatures(path)))
     except Exception as error:
         raise TrainingError(
             Problem(
                 where,
                 f"a SavedModel that does not load, {path} ({type(error).__name__}: {error})",
-                "a SavedModel that tf.saved_model.load reads",
+                "a SavedModel that TensorFlow reads",
                 "Was it written whole? Does it need custom ops that only the training process has?",
             )
         ) from error
+
+
+def _signatures(path: str) -> list[str]:
+    """Loads a SavedModel and returns the names of its signatures.
+
+    One of TF1's kind is loaded as TF1 loads it: `tf.saved_model.load` fails on an EvalSavedModel that lists a tensor
+    twice among its inputs ("appears more than once in the input list"), and TFMA does not load it that way either.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    binary = os.path.join(path, _SAVED_MODEL[0])
+    if fileio.exists(binary):
+        with fileio.open(binary, "rb") as file:
+            graphs = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs
+        if graphs and not graphs[0].object_graph_def.nodes:
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                loaded = tf.compat.v1.saved_model.load(session, list(graphs[0].meta_info_def.tags), path)
+                return list(loaded.signature_def)
+    return list(tf.saved_model.load(path).signatures)
 
 
 def _load_torch_export(path: str, where: str) -> None:

@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
+from polytrainer.executors.backends import triton_beside_tensorflow
+
 ROOT = Path(__file__).parents[1]
+
+triton_beside_tensorflow.install()  # tests import TensorFlow and PyTorch in any order, in one process
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import zipfile
@@ -85,9 +86,9 @@ def test_the_component_imports_no_more_of_tensorflow_than_tfx_own_dsl(tmp_path):
     heavy = "('tensorflow', 'tensorflow_model_analysis', 'keras', 'torch', 'tensorflow_transform', 'tfx_bsl')"
     shown = f"import sys; print([name for name in {heavy} if name in sys.modules])"
     dsl = "import tfx.dsl.components.base.base_component, tfx.types.standard_component_specs; "
-    assert run_python(f"import polytrainer; polytrainer.Trainer; {shown}", tmp_path) == run_python(
-        dsl + shown, tmp_path
-    )
+    ours = ast.literal_eval(run_python(f"import polytrainer; polytrainer.Trainer; {shown}", tmp_path))
+    tfx_dsl = ast.literal_eval(run_python(dsl + shown, tmp_path))
+    assert set(ours) <= set(tfx_dsl)
 
 
 @pytest.mark.unit

@@ -1,0 +1,104 @@
+"""The penguins, as `make demo` runs them: CSV to pushed models, three frameworks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.line]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """(root folder, what appeared on the screen) of one run of the command line."""
+    root = tmp_path_factory.mktemp("penguins")
+    command = [sys.executable, "-m", "polytrainer.pipelines.local", "--root", str(root)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return root, done.stdout
+
+
+def rows(screen: str) -> dict[str, list[str]]:
+    """Cells of the table at the end, by backend."""
+    lines = [line.split("  ") for line in screen.splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    return {row[0]: row[1:] for row in cells if row and row[0] in ("keras", "estimator", "torch")}
+
+
+@pytest.mark.parametrize("backend", ["keras", "estimator", "torch"])
+def test_every_backend_learns_the_species(demo, backend):
+    framework, accuracy, seconds, _ = rows(demo[1])[backend]
+    assert framework.split()[0] == {"torch": "pytorch"}.get(backend, backend)
+    assert float(accuracy) > 0.9
+    assert float(seconds) > 0
+
+
+@pytest.mark.parametrize("backend", ["keras", "estimator"])
+def test_a_blessed_model_is_pushed_and_predicts_from_raw_examples_with_missing_values(demo, backend):
+    import tensorflow as tf
+
+    root, screen = demo
+    pushed = root / rows(screen)[backend][-1]
+    model = tf.saved_model.load(str(pushed))
+    signature = model.signatures["predict" if backend == "estimator" else "serving_default"]
+    records = tf.data.TFRecordDataset(tf.io.gfile.glob(f"{root}/artifacts/CsvExampleGen/*/*/Split-eval/*"), "GZIP")
+    examples = list(records.as_numpy_iterator())
+    without = tf.train.Example.FromString(examples[0])
+    for name in ("sex", "body_mass_g", "species"):
+        del without.features.feature[name]
+    probabilities = signature(examples=tf.constant([*examples, without.SerializeToString()]))["probabilities"]
+    assert probabilities.shape == (len(examples) + 1, 3)
+    assert float(tf.reduce_max(tf.abs(tf.reduce_sum(probabilities, 1) - 1))) < 1e-5
+
+
+def test_a_torch_model_is_a_program_with_a_dynamic_batch(demo):
+    import torch
+
+    root, screen = demo
+    assert rows(screen)["torch"][-1] == "not pushed: no Evaluator yet"
+    [path] = Path(root).glob("artifacts/Trainer.torch/model/*/Format-Serving/model.pt2")
+    program = torch.export.load(path).module()
+    for batch in (1, 2, 7):
+        assert program(torch.zeros(batch, 4), torch.zeros(batch, 2, dtype=torch.int64)).shape == (batch, 3)
+
+
+def test_metadata_can_say_which_run_was_better(demo):
+    from polytrainer.pipelines.penguins import summary
+
+    results = summary.outcomes(demo[0] / "metadata.sqlite", ("keras", "estimator", "torch"))
+    assert [result.blessed for result in results] == [True, True, None]
+    assert all(result.accuracy > 0.9 for result in results)
+
+
+def test_progress_is_on_the_screen_and_the_noise_in_a_file(demo):
+    root, screen = demo
+    assert "[12/12] " in screen
+    assert "running bdist_wheel" not in screen
+    assert "running bdist_wheel" in (root / "run.log").read_text()
+
+
+def test_the_estimator_has_an_eval_saved_model_where_tfma_still_knows_it(demo):
+    import tensorflow as tf
+
+    [model] = Path(demo[0]).glob("artifacts/Trainer.estimator/model/*")
+    assert (model / "Format-Serving" / "saved_model.pb").exists()
+    # the penguins give no eval_input_receiver_fn, so that one pipeline serves all lines; the taxi test has one
+    assert not (model / "Format-TFMA").exists()
+    assert tf.saved_model.contains_saved_model(str(model / "Format-Serving"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backends", "keras,jax"], "got 'jax'; known backends: keras, estimator, torch"),
+        (["--epochs", "0"], "got '0'; expected a number from 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_imported(arguments, said):
+    command = [sys.executable, "-m", "polytrainer.pipelines.local", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert said in done.stderr
