@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polytrainer.components.trainer import Trainer
+    from polytrainer.executors.backends.keras.trainer import KerasTrainer
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.result import TrainResult
     from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
-__all__ = ["EvalArgs", "FnArgs", "TrainArgs", "TrainResult", "Trainer"]
+__all__ = ["EvalArgs", "FnArgs", "KerasTrainer", "TrainArgs", "TrainResult", "Trainer"]
 
 try:
     __version__ = version("polytrainer")
@@ -25,6 +26,7 @@ except PackageNotFoundError:  # a checkout on PYTHONPATH that nobody installed
 _HOMES = {
     "EvalArgs": "polytrainer.proto.trainer_pb2",
     "FnArgs": "polytrainer.executors.fn_args",
+    "KerasTrainer": "polytrainer.executors.backends.keras.trainer",
     "TrainArgs": "polytrainer.proto.trainer_pb2",
     "TrainResult": "polytrainer.executors.result",
     "Trainer": "polytrainer.components.trainer",

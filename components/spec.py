@@ -27,6 +27,7 @@ class TrainerSpec(ComponentSpec):  # type: ignore[misc]
         keys.RUN_FN: ExecutionParameter(type=str, optional=True),
         keys.TRAINER_FN: ExecutionParameter(type=str, optional=True),
         keys.CUSTOM_CONFIG: ExecutionParameter(type=str, optional=True),
+        keys.RESUME: ExecutionParameter(type=int, optional=True),
     }
     INPUTS = {
         keys.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),

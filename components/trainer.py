@@ -70,6 +70,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         eval_args: Args | None = None,
         custom_config: dict[str, Any] | RuntimeParameter | None = None,
         extra_inputs: Mapping[str, BaseChannel] | None = None,
+        resume: bool = True,
         custom_executor_spec: executor_spec.ExecutorSpec | None = None,
     ):
         """Describes the training node.
@@ -93,6 +94,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             custom_config: A dict of whatever JSON can hold, for the user's code.
             extra_inputs: Further channels of any type by name; the user's code sees their artifacts as
                 `fn_args.extra_inputs[name]`.
+            resume: Go on where a run that died was, if inputs, code and arguments are the same (the trainer classes do
+                so; a plain `run_fn` may, with `fn_args.checkpoint_dir`). False: start afresh.
             custom_executor_spec: Deprecated by TFX; override `EXECUTOR_SPEC` in a subclass.
 
         `module_file`, `run_fn`, `trainer_fn`, `train_args`, `eval_args` and `custom_config` may be RuntimeParameters,
@@ -130,6 +133,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             keys.TRAIN_ARGS: train_args,
             keys.EVAL_ARGS: eval_args,
             keys.CUSTOM_CONFIG: custom_config,
+            keys.RESUME: None if resume else 0,
         }
         declared = {**spec_class.PARAMETERS, **spec_class.INPUTS}
         spec = spec_class(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import attr
@@ -10,11 +11,14 @@ from tfx.components.trainer import fn_args_utils
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from polytrainer.executors.checkpoints import fingerprint
 from polytrainer.executors.inputs import read_hyperparameters
 from polytrainer.proto import args, keys
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
 Artifacts = dict[str, list[Artifact]]
+# the module's own path is that of a wheel whose name holds a hash of the code; the code itself counts instead
+_TRAINING_FOLLOWS_FROM = (keys.TRAIN_ARGS, keys.EVAL_ARGS, keys.CUSTOM_CONFIG, keys.RUN_FN, keys.TRAINER_FN)
 
 
 @attr.s
@@ -27,6 +31,8 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
         num_examples: Number of examples by split, from the `statistics` given to the Trainer; None without them. (TFX
             has this attribute from 1.17 on, and only where statistics are given.)
         test_files: File patterns by split, for each of `eval_args.test_splits`.
+        checkpoint_dir: A folder that outlives a failed run and is found again by the next one with the same inputs,
+            code and arguments; removed when the run succeeds. None where outputs are not on a local file system.
         extra_inputs: Artifacts by the name given in `Trainer(extra_inputs={name: channel})`.
     """
 
@@ -34,10 +40,13 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
     eval_args: EvalArgs = attr.ib(default=None)
     num_examples: dict[str, int] | None = attr.ib(default=None)
     test_files: dict[str, list[str]] = attr.ib(factory=dict)
+    checkpoint_dir: str | None = attr.ib(default=None)
     extra_inputs: dict[str, list[Artifact]] = attr.ib(factory=dict)
 
 
-def resolve(input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> FnArgs:
+def resolve(
+    input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any], code_fingerprint: str = ""
+) -> FnArgs:
     """Turns artifacts and execution properties into FnArgs; both have passed `preflight`.
 
     The part that TFX has is made by TFX's own code, so that it is what TFX's Trainer would have made of it.
@@ -64,10 +73,24 @@ def resolve(input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict
         ]
         for split in result.eval_args.test_splits
     }
+    result.checkpoint_dir = _checkpoint_dir(model_uri, input_dict, exec_properties, code_fingerprint)
     result.extra_inputs = {
         name: artifacts for key, artifacts in input_dict.items() if (name := keys.extra_input_name(key))
     }
     return result
+
+
+def _checkpoint_dir(
+    model_uri: str, input_dict: Artifacts, exec_properties: dict[str, Any], code_fingerprint: str
+) -> str | None:
+    """`<node folder>/.checkpoints/<fingerprint>`: TFX gives each try new output folders, inside the same node's."""
+    if "://" in model_uri:
+        return None
+    said = {key: value for key, value in exec_properties.items() if key in _TRAINING_FOLLOWS_FROM}
+    inputs = {key: [artifact.uri for artifact in artifacts] for key, artifacts in input_dict.items()}
+    name = fingerprint({"inputs": inputs, "properties": said, "code": code_fingerprint})
+    node_folder = os.path.dirname(os.path.dirname(model_uri))  # above <output key>/<execution>
+    return os.path.join(node_folder, ".checkpoints", name)
 
 
 def _num_examples(input_dict: Artifacts) -> dict[str, int] | None:

@@ -35,16 +35,22 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         # a pipeline definition imports this class: what a run needs is imported when there is one
         from polytrainer.executors import fn_args as fn_args_lib
         from polytrainer.executors import preflight, publish, training, verify
+        from polytrainer.executors.checkpoints import remove_checkpoints
         from polytrainer.executors.distributed.ranks import is_chief
 
         self._log_startup(input_dict, output_dict, exec_properties)
         with preflight.passed(input_dict, output_dict, exec_properties) as user_code:
-            fn_args = fn_args_lib.resolve(input_dict, output_dict, exec_properties)
+            code_fingerprint = user_code.location.fingerprint
+            fn_args = fn_args_lib.resolve(input_dict, output_dict, exec_properties, code_fingerprint)
+            if exec_properties.get(keys.RESUME) == 0:
+                remove_checkpoints(fn_args.checkpoint_dir)
             started = time.monotonic()
             result = training.train(user_code, fn_args)
             seconds = time.monotonic() - started
             # of the processes of a multi-worker job only the chief has written a model
             models = verify.verify(fn_args) if is_chief() else []
+            if is_chief():
+                remove_checkpoints(fn_args.checkpoint_dir)
         for key in (keys.MODEL, keys.MODEL_RUN):
             publish.describe(output_dict[key][0], result, user_code, models, seconds)
         logging.info("Trained in %.1f s. Models: %s. ModelRun: %s", seconds, models, fn_args.model_run_dir)

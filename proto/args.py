@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from polytrainer.proto.problems import Problem
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EarlyStopping, EvalArgs, TrainArgs
 
 Args = TypeVar("Args", TrainArgs, EvalArgs)
 
@@ -18,7 +18,13 @@ _UNITS = {
     "num_epochs": "epochs",
     "batch_size": "examples",
     "log_every_n_steps": "steps",
+    "checkpoint_every_n_steps": "steps",
 }
+PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+STRATEGIES = ("default", "mirrored", "multi_worker_mirrored")
+_MODES = ("min", "max")
+_MORE_IS_BETTER = ("accuracy", "acc", "auc", "auroc", "precision", "recall", "f1")
+_LESS_IS_BETTER = ("loss", "error", "mae", "mse", "rmse", "crossentropy")
 
 
 def parse(value: Message | Mapping[str, Any] | str | None, kind: type[Args]) -> Args:
@@ -75,6 +81,9 @@ def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
                 "Leave one of them out: both say when training ends.",
             )
         )
+    problems += _unknown("train_args.precision", train_args.precision, PRECISIONS)
+    problems += _unknown("train_args.strategy", train_args.strategy, STRATEGIES)
+    problems += _early_stopping(train_args)
     problems += _repeated("train_args.splits", train_args.splits)
     problems += _repeated("eval_args.splits", eval_args.splits)
     problems += _repeated("eval_args.test_splits", eval_args.test_splits)
@@ -89,6 +98,36 @@ def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
             )
         )
     return problems
+
+
+def best_mode(early_stopping: EarlyStopping) -> str | None:
+    """Which direction of its metric is better, "min" or "max"; None if only the author can know."""
+    if early_stopping.mode:
+        return early_stopping.mode
+    metric = early_stopping.metric or "loss"
+    if any(word in metric for word in _LESS_IS_BETTER):
+        return "min"
+    return "max" if any(word in metric for word in _MORE_IS_BETTER) else None
+
+
+def _early_stopping(train_args: TrainArgs) -> list[Problem]:
+    if not train_args.HasField("early_stopping"):
+        return []
+    stopping = train_args.early_stopping
+    problems = _unknown("train_args.early_stopping.mode", stopping.mode, _MODES)
+    if best_mode(stopping) is None:
+        got = f"no mode for the metric {stopping.metric!r}"
+        problems.append(Problem("train_args.early_stopping.mode", got, "min or max", "Say which of them is better."))
+    problems += [
+        Problem(f"train_args.early_stopping.{field}", str(value), "0 or more")
+        for field, value in (("patience", stopping.patience), ("min_delta", stopping.min_delta))
+        if not value >= 0  # NaN too
+    ]
+    return problems
+
+
+def _unknown(where: str, value: str, known: Sequence[str]) -> list[Problem]:
+    return [] if not value or value in known else [Problem(where, repr(value), f"one of {', '.join(known)}")]
 
 
 def _repeated(where: str, splits: Any) -> list[Problem]:

@@ -16,6 +16,7 @@ MODULE_PATH = "module_path"
 RUN_FN = "run_fn"
 TRAINER_FN = "trainer_fn"
 CUSTOM_CONFIG = "custom_config"
+RESUME = "resume"
 
 MODEL = "model"
 MODEL_RUN = "model_run"

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpolytrainer/proto/trainer.proto\x12\x0bpolytrainer\"\x93\x01\n\tTrainArgs\x12\x0e\n\x06splits\x18\x01 \x03(\t\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x12\n\nnum_epochs\x18\n \x01(\x05\x12\x12\n\nbatch_size\x18\x0b \x01(\x05\x12\x11\n\x04seed\x18\x0c \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11log_every_n_steps\x18\r \x01(\x05\x42\x07\n\x05_seedJ\x04\x08\x03\x10\n\"\\\n\x08\x45valArgs\x12\x0e\n\x06splits\x18\x01 \x03(\t\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x13\n\x0btest_splits\x18\n \x03(\t\x12\x12\n\nbatch_size\x18\x0b \x01(\x05J\x04\x08\x03\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpolytrainer/proto/trainer.proto\x12\x0bpolytrainer\"\x8e\x02\n\tTrainArgs\x12\x0e\n\x06splits\x18\x01 \x03(\t\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x12\n\nnum_epochs\x18\n \x01(\x05\x12\x12\n\nbatch_size\x18\x0b \x01(\x05\x12\x11\n\x04seed\x18\x0c \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11log_every_n_steps\x18\r \x01(\x05\x12\x32\n\x0e\x65\x61rly_stopping\x18\x0e \x01(\x0b\x32\x1a.polytrainer.EarlyStopping\x12\x11\n\tprecision\x18\x0f \x01(\t\x12\x10\n\x08strategy\x18\x10 \x01(\t\x12 \n\x18\x63heckpoint_every_n_steps\x18\x11 \x01(\x05\x42\x07\n\x05_seedJ\x04\x08\x03\x10\n\"R\n\rEarlyStopping\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12\x10\n\x08patience\x18\x03 \x01(\x05\x12\x11\n\tmin_delta\x18\x04 \x01(\x01\"\\\n\x08\x45valArgs\x12\x0e\n\x06splits\x18\x01 \x03(\t\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x13\n\x0btest_splits\x18\n \x03(\t\x12\x12\n\nbatch_size\x18\x0b \x01(\x05J\x04\x08\x03\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -22,7 +22,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polytrainer.proto.trainer_p
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_TRAINARGS']._serialized_start=49
-  _globals['_TRAINARGS']._serialized_end=196
-  _globals['_EVALARGS']._serialized_start=198
-  _globals['_EVALARGS']._serialized_end=290
+  _globals['_TRAINARGS']._serialized_end=319
+  _globals['_EARLYSTOPPING']._serialized_start=321
+  _globals['_EARLYSTOPPING']._serialized_end=403
+  _globals['_EVALARGS']._serialized_start=405
+  _globals['_EVALARGS']._serialized_end=497
 # @@protoc_insertion_point(module_scope)

@@ -1,25 +1,45 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Optional as _Optional
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainArgs(_message.Message):
-    __slots__ = ("splits", "num_steps", "num_epochs", "batch_size", "seed", "log_every_n_steps")
+    __slots__ = ("splits", "num_steps", "num_epochs", "batch_size", "seed", "log_every_n_steps", "early_stopping", "precision", "strategy", "checkpoint_every_n_steps")
     SPLITS_FIELD_NUMBER: _ClassVar[int]
     NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
     NUM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     LOG_EVERY_N_STEPS_FIELD_NUMBER: _ClassVar[int]
+    EARLY_STOPPING_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_EVERY_N_STEPS_FIELD_NUMBER: _ClassVar[int]
     splits: _containers.RepeatedScalarFieldContainer[str]
     num_steps: int
     num_epochs: int
     batch_size: int
     seed: int
     log_every_n_steps: int
-    def __init__(self, splits: _Optional[_Iterable[str]] = ..., num_steps: _Optional[int] = ..., num_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., seed: _Optional[int] = ..., log_every_n_steps: _Optional[int] = ...) -> None: ...
+    early_stopping: EarlyStopping
+    precision: str
+    strategy: str
+    checkpoint_every_n_steps: int
+    def __init__(self, splits: _Optional[_Iterable[str]] = ..., num_steps: _Optional[int] = ..., num_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., seed: _Optional[int] = ..., log_every_n_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., precision: _Optional[str] = ..., strategy: _Optional[str] = ..., checkpoint_every_n_steps: _Optional[int] = ...) -> None: ...
+
+class EarlyStopping(_message.Message):
+    __slots__ = ("metric", "mode", "patience", "min_delta")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    MIN_DELTA_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    mode: str
+    patience: int
+    min_delta: float
+    def __init__(self, metric: _Optional[str] = ..., mode: _Optional[str] = ..., patience: _Optional[int] = ..., min_delta: _Optional[float] = ...) -> None: ...
 
 class EvalArgs(_message.Message):
     __slots__ = ("splits", "num_steps", "test_splits", "batch_size")

@@ -107,7 +107,7 @@ def _eval_config(backend: str) -> tfma.EvalConfig:
             tfma.ModelSpec(
                 signature_name="predict" if backend == "estimator" else "serving_default",
                 label_key=TRANSFORMED_LABEL,
-                prediction_key="probabilities",
+                prediction_key="probabilities" if backend == "estimator" else "outputs",
                 preprocessing_function_names=["transform_features"],
             )
         ],

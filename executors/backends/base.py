@@ -1,0 +1,306 @@
+"""What the trainers of all frameworks have in common: constructor arguments, data, schedule, the shape of a run."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from polytrainer.executors.data import dataset, feature_specs
+from polytrainer.executors.data.feature_specs import FeatureSpec
+from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.result import TrainResult
+from polytrainer.proto.problems import Problem
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from polytrainer.executors.fn_args import FnArgs
+
+DEFAULT_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a training goes on.
+
+    Attributes:
+        num_examples: Examples in the training splits.
+        batch_size: Examples in a batch; the last of an epoch may be smaller.
+        steps_per_epoch: Batches in an epoch.
+        total_steps: Steps after which training ends.
+    """
+
+    num_examples: int
+    batch_size: int
+    steps_per_epoch: int
+    total_steps: int
+
+    @classmethod
+    def of(cls, num_examples: int, batch_size: int, num_steps: int, num_epochs: int) -> Schedule:
+        """Steps as given; else epochs as given; else one epoch."""
+        steps_per_epoch = math.ceil(num_examples / batch_size)
+        return cls(num_examples, batch_size, steps_per_epoch, num_steps or steps_per_epoch * (num_epochs or 1))
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs begun, the last of them perhaps not finished."""
+        return math.ceil(self.total_steps / self.steps_per_epoch)
+
+
+class BaseTrainer:
+    """A user module as a class: `run_fn = MyTrainer(label_key="species", hidden=32).run_fn`.
+
+    Constructor arguments become instance variables (`self.hidden`); a Tuner's hyperparameters of the same names
+    override them. Only `model_fn` has to be written; `input_fn`, `test_fn` and `run_fn` can each be overridden alone,
+    and may call super.
+
+    While it runs, these are at hand:
+
+    Attributes:
+        fn_args: What TFX tells a `run_fn`, and more (`polytrainer.FnArgs`).
+        schema: The schema given to the Trainer, or that of the transform graph's output; None without either.
+        feature_spec: How the examples are parsed, label included.
+        transform_output: The transform graph as `tft.TFTransformOutput`; None without one.
+        schedule: Number of examples, batch size, steps per epoch, total steps.
+    """
+
+    def __init__(
+        self,
+        label_key: str | None = None,
+        *,
+        feature_spec: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        raw_label_key: str | None = None,
+        **arguments: Any,
+    ):
+        """Describes a training.
+
+        Args:
+            label_key: Name of the label in the examples (after Transform, if there is one). None: the model finds what
+                it learns from in the features.
+            feature_spec: How to parse the examples, where there is neither schema nor transform graph, or against them.
+            defaults: Values for features that an example may lack, by name; they become dense, `[batch, 1]`.
+            raw_label_key: Name of the label before Transform. By default found: the raw feature called like the label,
+                or like its beginning (`species` for `species_xf`), that the other features do not need.
+            **arguments: Anything; each becomes an instance variable.
+
+        Raises:
+            TypeError: If an argument has the name of a method or attribute.
+        """
+        taken = sorted(name for name in arguments if hasattr(type(self), name))
+        if taken:
+            raise TypeError(f"{type(self).__name__}: got arguments called {taken}, which it needs for its own methods.")
+        self.label_key, self.raw_label_key = label_key, raw_label_key
+        self._given_spec, self._defaults = feature_spec, dict(defaults or {})
+        self._arguments = tuple(arguments)
+        vars(self).update(arguments)
+
+    # ---- the hooks
+
+    def model_fn(self) -> Any:
+        """Makes the model. The one hook that must be written."""
+        raise NotImplementedError(f"{type(self).__name__} has no model_fn: write one that returns the model.")
+
+    def input_fn(self, files: Sequence[str], *, training: bool, first_step: int = 0) -> tf.data.Dataset:
+        """Makes batches of a split.
+
+        Args:
+            files: Paths of its files.
+            training: Shuffle, and go on epoch after epoch; else every example once, in order.
+            first_step: Batches that a training which is resumed has seen already.
+
+        Returns:
+            `(features, label)`, features by name, `[batch, …]`; only the features without a `label_key`.
+        """
+        if training:
+            batches = dataset.endless_epochs(
+                files,
+                self._stored_spec,
+                self.schedule.batch_size,
+                seed=self.seed,
+                first_step=first_step,
+                steps_per_epoch=self.schedule.steps_per_epoch,
+            )
+        else:
+            batch_size = self.fn_args.eval_args.batch_size or self.schedule.batch_size
+            batches = dataset.epoch(files, self._stored_spec, batch_size)
+        return batches.map(self._features_and_label)
+
+    def test_fn(self, model: Any) -> dict[str, float]:
+        """Measures the trained model on the test splits; returns metrics by `<split>.<metric>`."""
+        raise NotImplementedError
+
+    def run_fn(self, fn_args: FnArgs) -> TrainResult:
+        """Trains: what TFX calls."""
+        raise NotImplementedError
+
+    # ---- what is at hand
+
+    def bind(self, fn_args: FnArgs) -> None:
+        """Takes over what a run is told, and checks that it fits.
+
+        Raises:
+            PreflightError: With everything that does not fit.
+        """
+        for name in ("schema", "transform_output", "feature_spec", "schedule", "_stored_spec", "_is_raw"):
+            vars(self).pop(name, None)
+        self.fn_args = fn_args
+        problems = self._override(fn_args.hyperparameters)
+        self.seed = fn_args.train_args.seed if fn_args.train_args.HasField("seed") else random.getrandbits(31)
+        if not problems:
+            problems = self._check_data()
+        if problems:
+            raise PreflightError(problems)
+
+    @cached_property
+    def transform_output(self) -> tft.TFTransformOutput | None:
+        """The transform graph, if there is one."""
+        import tensorflow_transform as tft
+
+        path = self.fn_args.transform_graph_path
+        return tft.TFTransformOutput(path) if path else None
+
+    @cached_property
+    def schema(self) -> schema_pb2.Schema | None:
+        """The schema of the features that the model sees."""
+        from polytrainer.executors.inputs import read_schema
+
+        if self.transform_output:
+            return self.transform_output.transformed_metadata.schema
+        return read_schema(self.fn_args.schema_path) if self.fn_args.schema_path else None
+
+    @cached_property
+    def feature_spec(self) -> FeatureSpec:
+        """How the features that the model sees are parsed, label included.
+
+        Raises:
+            PreflightError: If nothing says so.
+        """
+        if self._given_spec is not None:
+            return feature_specs.with_defaults(self._given_spec, self._defaults)
+        if self.transform_output:
+            return feature_specs.with_defaults(self.transform_output.transformed_feature_spec(), self._defaults)
+        if self.schema is None:
+            got = "no schema, no transform graph, no feature_spec"
+            remedy = f"Trainer(schema=…), Trainer(transform_graph=…) or {type(self).__name__}(feature_spec={{…}})."
+            raise PreflightError([Problem("the features", got, "one of them", remedy)])
+        return feature_specs.from_schema(self.schema, self._defaults)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """How long this training goes on."""
+        train_args = self.fn_args.train_args
+        counted = self.fn_args.num_examples or {}
+        if all(split in counted for split in train_args.splits):
+            num_examples = sum(counted[split] for split in train_args.splits)
+        else:
+            num_examples = dataset.count_examples(self.files(self.fn_args.train_files))
+        batch_size = train_args.batch_size or DEFAULT_BATCH_SIZE
+        return Schedule.of(num_examples, batch_size, train_args.num_steps, train_args.num_epochs)
+
+    def files(self, patterns: Sequence[str]) -> list[str]:
+        """The files behind patterns such as `fn_args.train_files`, sorted."""
+        from tfx.dsl.io import fileio
+
+        return sorted(file for pattern in patterns for file in fileio.glob(pattern))
+
+    # ---- inside
+
+    @cached_property
+    def _is_raw(self) -> bool:
+        """Whether the examples are still to be transformed: TFX allows raw ones beside a transform graph."""
+        if self.transform_output is None:
+            return False
+        import tensorflow as tf
+
+        [first] = dataset.first_records(self.files(self.fn_args.train_files), 1)
+        stored = set(tf.train.Example.FromString(first).features.feature)
+        raw, transformed = set(self.transform_output.raw_feature_spec()), set(self.feature_spec)
+        return len(stored & raw) > len(stored & transformed)
+
+    @cached_property
+    def _stored_spec(self) -> FeatureSpec:
+        """How the examples are parsed as they lie on disk."""
+        if self._is_raw:
+            assert self.transform_output is not None
+            return dict(self.transform_output.raw_feature_spec())
+        return self.feature_spec
+
+    def _features_and_label(self, features: dict[str, Any]) -> Any:
+        if self._is_raw:
+            features = self._transform_layer(features)
+        if self.label_key is None:
+            return features
+        features = dict(features)
+        return features, features.pop(self.label_key)
+
+    @cached_property
+    def _transform_layer(self) -> Any:
+        assert self.transform_output is not None
+        return self.transform_output.transform_features_layer()
+
+    def _override(self, hyperparameters: Mapping[str, Any] | None) -> list[Problem]:
+        """Puts a Tuner's values in place of constructor arguments."""
+        if not hyperparameters:
+            return []
+        values = hyperparameters.get("values", hyperparameters)  # HyperParameters.get_config(), or a plain dict
+        unknown = sorted(set(values) - set(self._arguments))
+        if unknown:
+            expected = f"names of arguments of {type(self).__name__}, which are {sorted(self._arguments)}"
+            return [
+                Problem("hyperparameters", str(unknown), expected, "Give each of them a default in the constructor.")
+            ]
+        vars(self).update(values)
+        return []
+
+    def _check_data(self) -> list[Problem]:
+        if self.label_key is not None and self.label_key not in self.feature_spec:
+            expected = f"one of the features, {sorted(self.feature_spec)}"
+            return [Problem("label_key", repr(self.label_key), expected)]
+        return [
+            problem
+            for patterns in (self.fn_args.train_files, self.fn_args.eval_files)
+            for problem in self._check_first_batch(self.files(patterns))
+        ]
+
+    def _check_first_batch(self, files: Sequence[str]) -> list[Problem]:
+        """Parses some examples, so that a feature that does not fit is found now."""
+        import tensorflow as tf
+
+        some = dataset.first_records(files, 100)
+        if not some:
+            return [Problem("the examples", f"none in {list(files)}", "at least one")]
+        try:
+            tf.io.parse_example(some, self._stored_spec)
+        except (tf.errors.InvalidArgumentError, ValueError) as error:
+            got = f"examples in {files[0]} that do not fit: {str(error).strip().splitlines()[0]}"
+            expected = f"the features {sorted(self._stored_spec)} as the schema has them"
+            remedy = "Is the schema that of these examples? A feature that may be missing needs defaults={name: value}."
+            return [Problem("the examples", got, expected, remedy)]
+        return []
+
+    def log_banner(self, facts: Mapping[str, Any]) -> None:
+        """Shows what is about to happen: one line a fact."""
+        schedule = self.schedule
+        facts = {
+            "data": f"{schedule.num_examples} examples in {list(self.fn_args.train_args.splits)}, "
+            f"evaluated on {list(self.fn_args.eval_args.splits)}",
+            "features": ", ".join(sorted(set(self.feature_spec) - {self.label_key})),
+            "label": self.label_key,
+            **facts,
+            "steps": f"{schedule.total_steps} of {schedule.batch_size} examples, {schedule.steps_per_epoch} an epoch",
+            "seed": self.seed,
+            "model goes to": self.fn_args.serving_model_dir,
+            "logs go to": self.fn_args.model_run_dir,
+        }
+        width = max(map(len, facts))
+        print("\n".join(f"  {name:<{width}}  {value}" for name, value in facts.items()), flush=True)
+        logging.info("Training: %s", facts)

@@ -1,0 +1,1 @@
+"""Keras 2 and Keras 3, through `tf.keras`."""

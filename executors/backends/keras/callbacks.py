@@ -1,0 +1,227 @@
+"""What a training does besides training: progress, records, checkpoints, and stopping when it should.
+
+Each keeps count of steps over the whole training, resumed or not, in the one `Progress` they share.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tensorflow.keras.callbacks import Callback
+
+from polytrainer.executors.backends.base import Schedule
+from polytrainer.executors.errors import TrainingError
+from polytrainer.proto.problems import Problem
+
+VALIDATION = "val_"
+LINE_SECONDS = 10.0  # between two lines of progress, where nothing else is asked for
+
+
+@dataclass
+class Progress:
+    """How far a training has come. What of it is saved with a checkpoint is `saved()`.
+
+    Attributes:
+        schedule: How far it is to go.
+        step: Optimizer steps taken, over all epochs.
+        history: A row of metrics for each epoch that was finished.
+        best: Best value of the metric that early stopping watches; None before the first evaluation.
+        best_step: The step at which it was reached.
+        waited: Evaluations since then.
+        best_weights: The weights of that step.
+        last_finite_loss: And its step; None before the first batch.
+    """
+
+    schedule: Schedule
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    best_weights: list[Any] | None = None
+    last_finite_loss: tuple[int, float] | None = None
+
+    _SAVED = ("step", "history", "best", "best_step", "waited", "last_finite_loss")
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to, from 0."""
+        return self.step // self.schedule.steps_per_epoch
+
+    def saved(self) -> dict[str, Any]:
+        """All but the weights, as JSON can hold it."""
+        return {name: getattr(self, name) for name in self._SAVED}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Takes over what `saved` returned."""
+        for name in self._SAVED:
+            setattr(self, name, saved[name])
+
+
+class CountSteps(Callback):  # type: ignore[misc]
+    """Counts steps, stops at the last of them, and stops a training whose loss is no longer a number."""
+
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self.progress = progress
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Takes note of one step."""
+        progress = self.progress
+        progress.step += 1
+        loss = float((logs or {}).get("loss", math.nan))
+        if logs and "loss" in logs and not math.isfinite(loss):
+            last = progress.last_finite_loss
+            raise TrainingError(
+                Problem(
+                    "the loss",
+                    f"{loss} at step {progress.step}",
+                    "a finite number",
+                    (f"It was {last[1]:.6g} at step {last[0]}. " if last else "It was so from the first step on. ")
+                    + "Is there a NaN in the data, or is the learning rate too high?",
+                )
+            )
+        progress.last_finite_loss = (progress.step, loss)
+        if progress.step >= progress.schedule.total_steps:
+            self.model.stop_training = True
+
+
+class PrintProgress(Callback):  # type: ignore[misc]
+    """A line now and then: step, loss, examples a second, time to go. On a terminal, one line that changes."""
+
+    def __init__(self, progress: Progress, every_n_steps: int = 0):
+        super().__init__()
+        self.progress, self.every_n_steps = progress, every_n_steps
+        self._terminal = sys.stdout.isatty()
+        self._shown_at = self._started = time.monotonic()
+        self._first_step = progress.step
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clock."""
+        if self.progress.step == self._first_step:
+            self._shown_at = self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Shows a line if it is time for one."""
+        step = self.progress.step
+        due = (
+            step % self.every_n_steps == 0
+            if self.every_n_steps
+            else time.monotonic() - self._shown_at > (0.1 if self._terminal else LINE_SECONDS)
+        )
+        if due:
+            self._show(logs or {}, end="" if self._terminal else "\n")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Shows what the evaluation found."""
+        self._show(logs or {}, end="\n")
+
+    def _show(self, logs: dict[str, Any], end: str) -> None:
+        self._shown_at = now = time.monotonic()
+        progress, schedule = self.progress, self.progress.schedule
+        steps = progress.step - self._first_step
+        speed = steps / max(now - self._started, 1e-9)
+        metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in logs.items())
+        left = (schedule.total_steps - progress.step) / max(speed, 1e-9)
+        line = (
+            f"step {progress.step}/{schedule.total_steps}  {metrics}  "
+            f"{speed * schedule.batch_size:,.0f} examples/s  {left:.0f} s to go"
+        )
+        print(f"\r{line}\033[K" if self._terminal else line, end=end, flush=True)
+
+
+class KeepHistory(Callback):  # type: ignore[misc]
+    """Keeps a row of metrics an epoch, and writes them all as a CSV file."""
+
+    def __init__(self, progress: Progress, path: Path):
+        super().__init__()
+        self.progress, self.path = progress, path
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds a row."""
+        row = {"step": self.progress.step, "epoch": self.progress.step / self.progress.schedule.steps_per_epoch}
+        self.progress.history.append({**row, **{name: float(value) for name, value in (logs or {}).items()}})
+        # written whole each time: rows from before a resume are there too, in a folder that did not exist then
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        names = list(dict.fromkeys(name for each in self.progress.history for name in each))
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.progress.history)
+
+
+class StopEarly(Callback):  # type: ignore[misc]
+    """Stops when a metric no longer gets better, and gives the model its best weights at the end."""
+
+    def __init__(self, progress: Progress, metric: str, mode: str, patience: int, min_delta: float):
+        super().__init__()
+        self.progress, self.metric = progress, VALIDATION + metric.removeprefix(VALIDATION)
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.patience, self.min_delta = patience, min_delta
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compares with the best so far."""
+        if self.metric not in (logs or {}):
+            known = sorted(name.removeprefix(VALIDATION) for name in logs or {} if name.startswith(VALIDATION))
+            raise TrainingError(Problem("train_args.early_stopping.metric", repr(self.metric), f"one of {known}"))
+        value = float(logs[self.metric])  # type: ignore[index]
+        progress = self.progress
+        better = progress.best is None or self.sign * (value - progress.best) < -self.min_delta
+        if better:
+            progress.best, progress.best_step, progress.waited = value, progress.step, 0
+            progress.best_weights = self.model.get_weights()
+        else:
+            progress.waited += 1
+            if progress.waited >= self.patience:
+                self.model.stop_training = True
+
+
+class SaveCheckpoints(Callback):  # type: ignore[misc]
+    """Saves at the end of each epoch, or every so many steps, and when the process is asked to end."""
+
+    def __init__(self, progress: Progress, save: Callable[[], None], every_n_steps: int = 0):
+        super().__init__()
+        self.progress, self.save, self.every_n_steps = progress, save, every_n_steps
+        self.terminated = threading.Event()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves if it is time to, and ends the training if it was asked to end."""
+        if self.terminated.is_set():
+            self.save()
+            raise TrainingError(
+                Problem(
+                    "the training",
+                    f"SIGTERM; it is saved at step {self.progress.step}",
+                    "to go on to its end",
+                    "Start the same pipeline again, and it goes on from there.",
+                )
+            )
+        if self.every_n_steps and self.progress.step % self.every_n_steps == 0:
+            self.save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves, if not every so many steps."""
+        if not self.every_n_steps:
+            self.save()
+
+    @contextmanager
+    def on_sigterm(self) -> Iterator[None]:
+        """Takes SIGTERM for a wish to save and end, within the context; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda *_: self.terminated.set())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)

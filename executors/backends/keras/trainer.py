@@ -1,0 +1,346 @@
+"""KerasTrainer: the user writes the model, this the plumbing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+from tfx.dsl.io import fileio
+
+from polytrainer.executors.backends.base import BaseTrainer
+from polytrainer.executors.backends.keras import callbacks as callbacks_lib
+from polytrainer.executors.backends.keras import weights
+from polytrainer.executors.backends.keras.callbacks import Progress
+from polytrainer.executors.checkpoints import Checkpoints
+from polytrainer.executors.data import dataset
+from polytrainer.executors.distributed.ranks import is_chief
+from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.export import saved_model
+from polytrainer.executors.export.signatures import interface, signatures
+from polytrainer.executors.fn_args import FnArgs
+from polytrainer.executors.result import TrainResult
+from polytrainer.proto import args
+from polytrainer.proto.problems import Problem
+
+_POLICIES = {"": "float32", "32": "float32", "bf16-mixed": "mixed_bfloat16", "16-mixed": "mixed_float16"}
+_CHECKED_EXAMPLES = 64
+WEIGHTS_FOLDER = "Format-Keras"
+
+
+class KerasTrainer(BaseTrainer):
+    """Trains a Keras model; `model_fn` returns it compiled.
+
+    Example:
+        ```python
+        class Penguins(KerasTrainer):
+            def model_fn(self):
+                inputs = {name: tf.keras.Input((1,), name=name) for name in FEATURES}
+                joined = tf.keras.layers.Concatenate()(list(inputs.values()))
+                hidden = tf.keras.layers.Dense(self.hidden, "relu")(joined)
+                model = tf.keras.Model(inputs, tf.keras.layers.Dense(3, "softmax")(hidden))
+                model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+                return model
+
+        run_fn = Penguins(label_key="species_xf", hidden=16).run_fn
+        ```
+
+    The model may be functional, sequential or a subclass, and return a tensor or a dict of tensors. It is called with
+    the features by name. What is trained is saved as `Format-Serving` and `Format-TFMA`, both with the signatures of
+    `polytrainer.executors.export.signatures`, and the weights by layer in `Format-Keras`, for a later `base_model`.
+    """
+
+    # ---- the hooks
+
+    def run_fn(self, fn_args: FnArgs) -> TrainResult:
+        """Trains, evaluates, tests and saves: what TFX calls."""
+        started = time.monotonic()
+        self.bind(fn_args)
+        tf.keras.backend.clear_session()  # layers are named from the beginning, whatever was trained before
+        tf.keras.utils.set_random_seed(self.seed % 2**32)
+        with self._precision(), self._strategy().scope():
+            model = self._built_model()
+            progress = Progress(self.schedule)
+            resumed_from = self._restore(model, progress)
+            if resumed_from is None and fn_args.base_model:
+                self._warm_start(model)
+            self.log_banner(self._facts(model, resumed_from))
+            self.train(model, progress)
+            metrics = self._evaluated(model)
+            metrics.update(self.test_fn(model))
+            result = TrainResult(metrics, steps=progress.step, framework="keras")
+            if is_chief():
+                self.save(model)
+                self._write_state(progress, metrics, resumed_from, time.monotonic() - started)
+        return result
+
+    def train(self, model: Any, progress: Progress) -> None:
+        """Fits the model, from the step that `progress` is at to the last one."""
+        schedule = self.schedule
+        validation = self.input_fn(self.files(self.fn_args.eval_files), training=False)
+        if self.fn_args.eval_steps:
+            validation = validation.take(self.fn_args.eval_steps)
+        used = self.default_callbacks(model, progress)
+        checkpoint = used.get("checkpoint")
+        sigterm = checkpoint.on_sigterm() if isinstance(checkpoint, callbacks_lib.SaveCheckpoints) else _nothing()
+        with sigterm:
+            while progress.step < schedule.total_steps and not getattr(model, "stop_training", False):
+                # an epoch that a resumed training is in the middle of is finished by itself
+                done = progress.step % schedule.steps_per_epoch
+                batches = self.input_fn(self.files(self.fn_args.train_files), training=True, first_step=progress.step)
+                model.fit(
+                    batches,
+                    initial_epoch=progress.epoch,
+                    epochs=progress.epoch + 1 if done else schedule.num_epochs,
+                    steps_per_epoch=schedule.steps_per_epoch - done,
+                    validation_data=validation,
+                    callbacks=[*used.values(), *self.callbacks()],
+                    verbose=0,
+                )
+                if not done:
+                    break
+        if progress.best_weights is not None:
+            model.set_weights(progress.best_weights)
+
+    def callbacks(self) -> list[Any]:
+        """Callbacks of your own, beside the default ones."""
+        return []
+
+    def default_callbacks(self, model: Any, progress: Progress) -> dict[str, Any]:
+        """What is on by default, by name, in the order of calling; override to replace some or leave them out.
+
+        `count` counts steps, ends training and ends it with an error if the loss is not finite; `progress` prints;
+        `history` writes metrics.csv; `tensorboard` writes events; `early_stopping` is there where `TrainArgs` ask for
+        it; `checkpoint` saves what a run that died is resumed from.
+        """
+        train_args, logs = self.fn_args.train_args, Path(self.fn_args.model_run_dir) / "logs"
+        used: dict[str, Any] = {
+            "count": callbacks_lib.CountSteps(progress),
+            "progress": callbacks_lib.PrintProgress(progress, train_args.log_every_n_steps),
+            "history": callbacks_lib.KeepHistory(progress, logs / "metrics.csv"),
+        }
+        if is_chief():
+            used["tensorboard"] = tf.keras.callbacks.TensorBoard(str(logs))
+        if train_args.HasField("early_stopping"):
+            stopping = train_args.early_stopping
+            used["early_stopping"] = callbacks_lib.StopEarly(
+                progress,
+                stopping.metric or "loss",
+                args.best_mode(stopping) or "min",
+                stopping.patience or 3,
+                stopping.min_delta,
+            )
+        if self.fn_args.checkpoint_dir and is_chief():
+            used["checkpoint"] = callbacks_lib.SaveCheckpoints(
+                progress, lambda: self._save_checkpoint(model, progress), train_args.checkpoint_every_n_steps
+            )
+        return used
+
+    def test_fn(self, model: Any) -> dict[str, float]:
+        """Metrics on each of `EvalArgs.test_splits`, as `<split>.<metric>`."""
+        return {
+            f"{split}.{name}": value
+            for split, patterns in self.fn_args.test_files.items()
+            for name, value in self.evaluate(model, self.files(patterns)).items()
+        }
+
+    def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
+        """The model's metrics over all examples of some files."""
+        found = model.evaluate(self.input_fn(files, training=False), verbose=0, return_dict=True)
+        return {name: float(value) for name, value in found.items()}
+
+    def predict_fn(self, model: Any, features: Mapping[str, Any]) -> Any:
+        """What the model says of a batch of features when it is not training; in the SavedModel too."""
+        return model(features, training=False)
+
+    def save(self, model: Any) -> None:
+        """Writes `Format-Serving`, `Format-TFMA` and `Format-Keras`, and checks the first two on real examples."""
+        try:
+            between = interface(self.feature_spec, self.label_key, self.transform_output, self.raw_label_key)
+        except ValueError as error:
+            raise TrainingError(Problem("the serving signature", str(error), "a raw label")) from error
+        module = tf.Module()
+        module.model = model
+        made = signatures(module, lambda features: self.predict_fn(model, features), between)
+        self._transform_layer = between.transform
+
+        def predict_stored(examples: Any) -> Any:
+            found = self._features_and_label(tf.io.parse_example(examples, self._stored_spec))
+            features = found if self.label_key is None else found[0]
+            return self.predict_fn(model, {name: features[name] for name in between.feature_names})
+
+        module.predict_stored = tf.function(
+            predict_stored, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+        )
+        stored = dataset.first_records(self.files(self.fn_args.eval_files), _CHECKED_EXAMPLES)
+        raw = stored if self._is_raw or self.transform_output is None else [_filler(between.raw_spec)]
+        for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
+            saved_model.write(module, path, made)
+            saved_model.check(path, stored, raw, lambda examples: predict_stored(tf.constant(list(examples))))
+        weights.save(model, Path(self.fn_args.serving_model_dir).parent / WEIGHTS_FOLDER)
+
+    # ---- inside
+
+    def _built_model(self) -> Any:
+        model = self.model_fn()
+        if not isinstance(model, tf.keras.Model):
+            got = f"{type(model).__module__}.{type(model).__name__}"
+            raise PreflightError([Problem("what model_fn returned", got, "a tf.keras.Model, compiled")])
+        if getattr(model, "optimizer", None) is None:
+            remedy = 'model.compile("adam", "mse") before it is returned.'
+            raise PreflightError(
+                [Problem("what model_fn returned", "a model that is not compiled", "a compiled one", remedy)]
+            )
+        self._check_inputs(model)
+        batch = next(iter(self.input_fn(self.files(self.fn_args.eval_files), training=False)))
+        model(batch if self.label_key is None else batch[0], training=False)
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    def _check_inputs(self, model: Any) -> None:
+        """Names the inputs of a functional model that no feature is for, before Keras says less."""
+        wanted = getattr(model, "input", None) if not isinstance(model, tf.keras.Sequential) else None
+        features = set(self.feature_spec) - {self.label_key}
+        missing = sorted(set(wanted) - features) if isinstance(wanted, Mapping) else []
+        if missing:
+            remedy = f"There are {sorted(features)}."
+            raise PreflightError([Problem("the model's inputs", str(missing), "names of features", remedy)])
+
+    def _evaluated(self, model: Any) -> dict[str, float]:
+        """Final metrics on the eval splits."""
+        return self.evaluate(model, self.files(self.fn_args.eval_files))
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        before = tf.keras.mixed_precision.global_policy()
+        tf.keras.mixed_precision.set_global_policy(_POLICIES[self.fn_args.train_args.precision])
+        try:
+            yield
+        finally:
+            tf.keras.mixed_precision.set_global_policy(before)
+
+    def _strategy(self) -> Any:
+        name = self.fn_args.train_args.strategy or "default"
+        if name == "mirrored":
+            return tf.distribute.MirroredStrategy()
+        if name == "multi_worker_mirrored":
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.get_strategy()
+
+    def _warm_start(self, model: Any) -> None:
+        folder = os.path.dirname(self.fn_args.base_model)
+        path = os.path.join(folder, WEIGHTS_FOLDER, weights.FILE)
+        if not fileio.exists(path):
+            remedy = "Start from a model that KerasTrainer wrote, or override run_fn and load it yourself."
+            raise PreflightError(
+                [Problem("base_model", f"no {WEIGHTS_FOLDER} in {folder}", "weights by layer", remedy)]
+            )
+        try:
+            match = weights.load(model, path)
+        except ValueError as error:
+            raise PreflightError(
+                [Problem("base_model", str(error), "at least one layer of the same name and shape")]
+            ) from error
+        print(f"starting from {folder}: {match}", flush=True)
+
+    def _save_checkpoint(self, model: Any, progress: Progress) -> None:
+        def write(folder: Path) -> None:
+            import numpy as np
+
+            tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(folder / "variables"))
+            if progress.best_weights is not None:
+                np.savez(folder / "best.npz", *progress.best_weights)
+            (folder / "progress.json").write_text(json.dumps({**progress.saved(), "seed": self.seed}))
+
+        assert self.fn_args.checkpoint_dir is not None
+        Checkpoints(self.fn_args.checkpoint_dir).save(progress.step, write)
+
+    def _restore(self, model: Any, progress: Progress) -> int | None:
+        """Goes on where a run that died was; returns the step, or None if there was none."""
+        if not self.fn_args.checkpoint_dir:
+            return None
+
+        def read(folder: Path) -> int:
+            import numpy as np
+
+            saved = json.loads((folder / "progress.json").read_text())
+            best = folder / "best.npz"
+            if best.exists():
+                with np.load(best, allow_pickle=False) as arrays:
+                    progress.best_weights = [arrays[name] for name in arrays.files]
+            checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+            checkpoint.read(str(folder / "variables")).assert_existing_objects_matched()
+            progress.restore(saved)
+            self.seed = saved["seed"]
+            return int(saved["step"])
+
+        return Checkpoints(self.fn_args.checkpoint_dir).restore(read)
+
+    def _facts(self, model: Any, resumed_from: int | None) -> dict[str, Any]:
+        trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+        fixed = sum(math.prod(variable.shape) for variable in model.non_trainable_variables)
+        facts = {
+            "model": f"{model.name}, {trainable + fixed:,} parameters, {trainable:,} of them trainable",
+            "optimizer": model.optimizer.name,
+            "precision": self.fn_args.train_args.precision or "32",
+            "device": ", ".join(device.name for device in tf.config.get_visible_devices()),
+        }
+        return facts if resumed_from is None else {**facts, "resumed": f"from step {resumed_from}"}
+
+    def _write_state(
+        self, progress: Progress, metrics: Mapping[str, float], resumed_from: int | None, seconds: float
+    ) -> None:
+        """trainer_state.json: what a person, or the next tool, wants to know of the run."""
+        versions = {"python": sys.version.split()[0], "tensorflow": tf.__version__, "keras": _keras_version()}
+        state = {
+            "framework": "keras",
+            "versions": versions,
+            "arguments": {name: repr(getattr(self, name)) for name in self._arguments},
+            "seed": self.seed,
+            **progress.saved(),
+            "total_steps": self.schedule.total_steps,
+            "num_examples": self.schedule.num_examples,
+            "batch_size": self.schedule.batch_size,
+            "resumed_from": resumed_from,
+            "seconds": round(seconds, 3),
+            "metrics": dict(metrics),
+        }
+        path = Path(self.fn_args.model_run_dir) / "trainer_state.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(state, indent=2))
+        logging.info("Wrote %s", path)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _keras_version() -> str:
+    return version("keras")
+
+
+def _filler(raw_spec: Mapping[str, Any]) -> bytes:
+    """A raw example with a value for each feature that must be there, for want of a real one."""
+    example = tf.train.Example()
+    for name, feature in raw_spec.items():
+        if not isinstance(feature, tf.io.FixedLenFeature) or feature.default_value is not None:
+            continue
+        values = example.features.feature[name]
+        size = math.prod(feature.shape)
+        if feature.dtype == tf.string:
+            values.bytes_list.value.extend([b""] * size)
+        elif feature.dtype.is_floating:
+            values.float_list.value.extend([0.0] * size)
+        else:
+            values.int64_list.value.extend([0] * size)
+    return example.SerializeToString()  # type: ignore[no-any-return]

@@ -1,0 +1,95 @@
+"""Where a training that died is taken up again: folders on disk that are whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+_NAME = re.compile(r"step-(\d+)")
+KEPT = 2
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """A short name for all that a training follows from; the same parts, in whatever order, give the same name."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def remove_checkpoints(folder: str | None) -> None:
+    """Removes all checkpoints of a training: it is over, or is to start afresh."""
+    if folder:
+        Checkpoints(folder).remove()
+
+
+class Checkpoints:
+    """The checkpoints of one training, newest last.
+
+    Each is a folder `step-<number>` that a writer has filled beside it and that was renamed into place: what can be
+    seen is whole. A folder that was still being filled when the process died is swept away by the next one.
+
+    Attributes:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def save(self, step: int, write: Callable[[Path], None]) -> Path:
+        """Adds a checkpoint and drops all but the newest two.
+
+        Args:
+            step: Its number; one that exists already is replaced.
+            write: Fills an empty folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial, final = self.folder / f"partial-{step}", self._of(step)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        write(partial)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        for old in self.steps()[:-KEPT]:
+            shutil.rmtree(self._of(old), ignore_errors=True)
+        return final
+
+    def restore(self, read: Callable[[Path], Any]) -> Any | None:
+        """Reads the newest checkpoint that can be read.
+
+        Args:
+            read: Takes a folder, returns what it makes of it (not None), or raises.
+
+        Returns:
+            What `read` returned; None if there is no checkpoint that can be read.
+        """
+        for partial in self.folder.glob("partial-*"):
+            logging.warning("%s was not finished when its process died; it is removed.", partial)
+            shutil.rmtree(partial, ignore_errors=True)
+        for step in reversed(self.steps()):
+            try:
+                return read(self._of(step))
+            except Exception as error:
+                logging.warning(
+                    "The checkpoint %s cannot be read (%s: %s); going back to the one before.",
+                    self._of(step),
+                    type(error).__name__,
+                    error,
+                )
+        return None
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints there are, ascending."""
+        names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def remove(self) -> None:
+        """Removes them all, and the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _of(self, step: int) -> Path:
+        return self.folder / f"step-{step:08}"

@@ -1,0 +1,53 @@
+"""Which features there are, and how tf.Examples are parsed into tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+FeatureSpec = dict[str, Any]  # name → tf.io.FixedLenFeature, VarLenFeature, RaggedFeature or SparseFeature
+
+
+def from_schema(schema: schema_pb2.Schema, defaults: Mapping[str, Any] | None = None) -> FeatureSpec:
+    """The spec by which TFX itself parses examples of a schema.
+
+    A feature that is present in every example, with a shape, is dense: `[batch, *shape]`. Any other is a SparseTensor,
+    or ragged where the schema says so.
+
+    Args:
+        schema: The schema.
+        defaults: Values for features that may be missing, by name; such a feature becomes dense, `[batch, 1]`.
+    """
+    from tensorflow_transform.tf_metadata import schema_utils
+
+    return with_defaults(schema_utils.schema_as_feature_spec(schema).feature_spec, defaults or {})
+
+
+def with_defaults(spec: Mapping[str, Any], defaults: Mapping[str, Any]) -> FeatureSpec:
+    """Makes the named features dense, `[batch, 1]`, with a value where an example has none.
+
+    Raises:
+        ValueError: If a name is not in the spec.
+    """
+    import tensorflow as tf
+
+    unknown = sorted(set(defaults) - set(spec))
+    if unknown:
+        raise ValueError(f"defaults: got {unknown}; expected names of features, which are {sorted(spec)}.")
+    dense = {name: tf.io.FixedLenFeature([1], spec[name].dtype, [value]) for name, value in defaults.items()}
+    return {**spec, **dense}
+
+
+def optional(feature: Any) -> Any:
+    """The same feature, but an example may lack it: for a label, which nobody knows at serving time."""
+    import tensorflow as tf
+
+    if not isinstance(feature, tf.io.FixedLenFeature) or feature.default_value is not None:
+        return feature
+    filler = "" if feature.dtype == tf.string else 0
+    size = 1
+    for dimension in feature.shape:
+        size *= dimension
+    return tf.io.FixedLenFeature(feature.shape, feature.dtype, [filler] * size)

@@ -1,0 +1,165 @@
+"""What a SavedModel answers to: serialized raw tf.Examples, raw features by name, and TFMA's `transform_features`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from polytrainer.executors.data.feature_specs import FeatureSpec, optional
+
+SERVING, NAMED, TRANSFORM = "serving_default", "predict", "transform_features"
+OUTPUTS = "outputs"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What stands between a raw example and a model.
+
+    Attributes:
+        raw_spec: How raw examples are parsed, label included.
+        serving_names: The raw features that the model needs.
+        transform: Raw features → the model's, as `TFTransformOutput.transform_features_layer()`; None where the model
+            takes raw features.
+        feature_names: Names of the features that the model takes.
+    """
+
+    raw_spec: FeatureSpec
+    serving_names: tuple[str, ...]
+    transform: Any | None
+    feature_names: tuple[str, ...]
+
+
+def interface(
+    feature_spec: FeatureSpec, label_key: str | None, transform_output: Any | None, raw_label_key: str | None
+) -> Interface:
+    """Finds out what a model needs of a raw example.
+
+    Args:
+        feature_spec: Features that the model sees, label included.
+        label_key: Name of the label among them.
+        transform_output: `tft.TFTransformOutput`, or None.
+        raw_label_key: Name of the label before Transform; found by its name where None.
+
+    Raises:
+        ValueError: If the model's features cannot be made without the raw label.
+    """
+    feature_names = tuple(sorted(name for name in feature_spec if name != label_key))
+    if transform_output is None:
+        return Interface(feature_spec, feature_names, None, feature_names)
+    raw_spec = transform_output.raw_feature_spec()
+    layer = transform_output.transform_features_layer()
+    label = raw_label_key or _raw_label(raw_spec, label_key, feature_names, layer)
+    if raw_label_key is not None and not _suffices(raw_spec, {raw_label_key}, feature_names, layer):
+        raise ValueError(
+            f"raw_label_key: got {raw_label_key!r}, which Transform makes some of {list(feature_names)} from (or which "
+            f"is no raw feature; they are {sorted(raw_spec)}); expected one that only the label is made from."
+        )
+    return Interface(raw_spec, tuple(sorted(set(raw_spec) - {label})), layer, feature_names)
+
+
+def _raw_label(raw_spec: FeatureSpec, label_key: str | None, feature_names: tuple[str, ...], layer: Any) -> str | None:
+    """The raw feature called like the label or like its beginning, unless the model's features need it too."""
+    candidates = [name for name in raw_spec if label_key is not None and label_key.startswith(name)]
+    best = max(candidates, key=len, default=None)
+    return best if best is not None and _suffices(raw_spec, {best}, feature_names, layer) else None
+
+
+def _suffices(raw_spec: FeatureSpec, without: set[str], feature_names: tuple[str, ...], layer: Any) -> bool:
+    """Whether Transform makes all of the model's features from the other raw ones."""
+    import tensorflow as tf
+
+    if not without <= set(raw_spec):
+        return False
+    spec = {name: feature for name, feature in raw_spec.items() if name not in without}
+    made: set[str] = set()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)  # type: ignore[untyped-decorator]
+    def trace(examples: Any) -> Any:
+        made.update(layer(tf.io.parse_example(examples, spec)))
+        return tf.constant(0)
+
+    trace.get_concrete_function()
+    return set(feature_names) <= made
+
+
+def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: Interface) -> dict[str, Any]:
+    """Makes the three signatures of a model.
+
+    * `serving_default`: `examples`, serialized raw tf.Examples, [batch] string, the label not needed → the model's
+      outputs, by its own names if it returns a dict, else as `outputs`.
+    * `predict`: the same from raw features by name: dense ones [batch, *shape]; others as dense [batch, width], padded
+      with NaN, "" or the smallest int64.
+    * `transform_features`: `examples` → the features that the model sees, and the label if the example has one; for
+      TFMA's `ModelSpec(preprocessing_function_names=["transform_features"])`.
+
+    Args:
+        module: A `tf.Module` that tracks what the functions use; the transform layer is added to it.
+        predict: The model: features by name → a tensor or a dict of tensors.
+        between: What stands between a raw example and the model.
+    """
+    import tensorflow as tf
+
+    module.transform_layer = between.transform
+    serving_spec = {name: between.raw_spec[name] for name in between.serving_names}
+    whole_spec = {
+        name: feature if name in serving_spec else optional(feature) for name, feature in between.raw_spec.items()
+    }
+    examples = [tf.TensorSpec([None], tf.string, name="examples")]
+
+    def transformed(raw: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(module.transform_layer(raw) if between.transform is not None else raw)
+
+    def outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
+        features = transformed(raw)
+        result = predict({name: features[name] for name in between.feature_names})
+        named = dict(result) if isinstance(result, Mapping) else {OUTPUTS: result}
+        # half precision is for the computation; whoever asks gets float32
+        return {
+            name: tf.cast(value, tf.float32) if value.dtype in (tf.float16, tf.bfloat16) else value
+            for name, value in named.items()
+        }
+
+    @tf.function(input_signature=examples, autograph=False)  # type: ignore[untyped-decorator]
+    def serving_default(examples: Any) -> dict[str, Any]:
+        return outputs(tf.io.parse_example(examples, serving_spec))
+
+    @tf.function(input_signature=examples, autograph=False)  # type: ignore[untyped-decorator]
+    def transform_features(examples: Any) -> dict[str, Any]:
+        return transformed(tf.io.parse_example(examples, whole_spec))
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def named(**features: Any) -> dict[str, Any]:
+        return outputs({name: _as_parsed(features[name], serving_spec[name]) for name in serving_spec})
+
+    specs = {name: _named_spec(name, feature) for name, feature in serving_spec.items()}
+    return {
+        SERVING: serving_default,
+        NAMED: named.get_concrete_function(**specs),
+        TRANSFORM: transform_features,
+    }
+
+
+def _named_spec(name: str, feature: Any) -> Any:
+    import tensorflow as tf
+
+    shape = [None, *feature.shape] if isinstance(feature, tf.io.FixedLenFeature) else [None, None]
+    return tf.TensorSpec(shape, feature.dtype, name=name)
+
+
+def _as_parsed(tensor: Any, feature: Any) -> Any:
+    """A dense, padded tensor in the form that parsing would have given."""
+    import tensorflow as tf
+
+    if isinstance(feature, tf.io.FixedLenFeature):
+        return tensor
+    if feature.dtype == tf.string:
+        present = tensor != ""
+    elif feature.dtype.is_floating:
+        present = tf.logical_not(tf.math.is_nan(tensor))
+    else:
+        present = tensor != feature.dtype.min
+    if isinstance(feature, tf.io.RaggedFeature):
+        return tf.ragged.boolean_mask(tensor, present)
+    indices = tf.where(present)
+    return tf.SparseTensor(indices, tf.gather_nd(tensor, indices), tf.shape(tensor, tf.int64))
