@@ -196,8 +196,19 @@ class SaveCheckpoints(Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves if it is time to, and ends the training if it was asked to end."""
-        if self.terminated.is_set():
+        progress = self.progress
+        if progress.step % progress.schedule.steps_per_epoch and progress.step < progress.schedule.total_steps:
+            self._save_if(bool(self.every_n_steps) and progress.step % self.every_n_steps == 0)
+        # else the epoch is over: it is saved once its evaluation is part of what is saved
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """The same at the end of an epoch, which is always saved, unless steps were asked for."""
+        self._save_if(not self.every_n_steps or self.progress.step % self.every_n_steps == 0)
+
+    def _save_if(self, due: bool) -> None:
+        if due or self.terminated.is_set():
             self.save()
+        if self.terminated.is_set():
             raise TrainingError(
                 Problem(
                     "the training",
@@ -206,13 +217,6 @@ class SaveCheckpoints(Callback):  # type: ignore[misc]
                     "Start the same pipeline again, and it goes on from there.",
                 )
             )
-        if self.every_n_steps and self.progress.step % self.every_n_steps == 0:
-            self.save()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves, if not every so many steps."""
-        if not self.every_n_steps:
-            self.save()
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:

@@ -77,11 +77,10 @@ class KerasTrainer(BaseTrainer):
             self.train(model, progress)
             metrics = self._evaluated(model)
             metrics.update(self.test_fn(model))
-            result = TrainResult(metrics, steps=progress.step, framework="keras")
-            if is_chief():
-                self.save(model)
-                self._write_state(progress, metrics, resumed_from, time.monotonic() - started)
-        return result
+        if is_chief():  # and outside of the strategy's scope: what is traced inside belongs to its replicas
+            self.save(model)
+            self._write_state(progress, metrics, resumed_from, time.monotonic() - started)
+        return TrainResult(metrics, steps=progress.step, framework="keras")
 
     def train(self, model: Any, progress: Progress) -> None:
         """Fits the model, from the step that `progress` is at to the last one."""
@@ -185,7 +184,7 @@ class KerasTrainer(BaseTrainer):
         raw = stored if self._is_raw or self.transform_output is None else [_filler(between.raw_spec)]
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
-            saved_model.check(path, stored, raw, lambda examples: predict_stored(tf.constant(list(examples))))
+            saved_model.check(path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))))
         weights.save(model, Path(self.fn_args.serving_model_dir).parent / WEIGHTS_FOLDER)
 
     # ---- inside
@@ -290,7 +289,7 @@ class KerasTrainer(BaseTrainer):
         fixed = sum(math.prod(variable.shape) for variable in model.non_trainable_variables)
         facts = {
             "model": f"{model.name}, {trainable + fixed:,} parameters, {trainable:,} of them trainable",
-            "optimizer": model.optimizer.name,
+            "optimizer": type(model.optimizer).__name__,
             "precision": self.fn_args.train_args.precision or "32",
             "device": ", ".join(device.name for device in tf.config.get_visible_devices()),
         }
