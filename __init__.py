@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polytrainer.components.trainer import Trainer
+    from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
     from polytrainer.executors.backends.keras.trainer import KerasTrainer
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.result import TrainResult
     from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
-__all__ = ["EvalArgs", "FnArgs", "KerasTrainer", "TrainArgs", "TrainResult", "Trainer"]
+__all__ = ["EstimatorTrainer", "EvalArgs", "FnArgs", "KerasTrainer", "TrainArgs", "TrainResult", "Trainer"]
 
 try:
     __version__ = version("polytrainer")
@@ -24,6 +25,7 @@ except PackageNotFoundError:  # a checkout on PYTHONPATH that nobody installed
     __version__ = "0.0.0"
 
 _HOMES = {
+    "EstimatorTrainer": "polytrainer.executors.backends.estimator_trainer",
     "EvalArgs": "polytrainer.proto.trainer_pb2",
     "FnArgs": "polytrainer.executors.fn_args",
     "KerasTrainer": "polytrainer.executors.backends.keras.trainer",

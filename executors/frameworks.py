@@ -8,11 +8,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 from polytrainer.executors.user_code import Location
 
+_OURS = "polytrainer."
 # The first whose names a module uses is its framework; tensorflow, which others read data with, comes last.
 _NAMES = {
     "pytorch": ("torch", "lightning", "pytorch_lightning"),
-    "estimator": ("tensorflow.estimator", "tensorflow.compat.v1.estimator", "tensorflow_estimator"),
-    "keras": ("keras", "tf_keras", "tensorflow.keras"),
+    "estimator": (
+        "tensorflow.estimator",
+        "tensorflow.compat.v1.estimator",
+        "tensorflow_estimator",
+        _OURS + "EstimatorTrainer",
+    ),
+    "keras": ("keras", "tf_keras", "tensorflow.keras", _OURS + "KerasTrainer"),
     "jax": ("jax", "flax"),
     "xgboost": ("xgboost",),
     "lightgbm": ("lightgbm",),

@@ -17,7 +17,6 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
 _NODE = re.compile(r"Component (?P<node>\S+) is (?P<state>running|finished)\.")
-_ESTIMATOR = re.compile(r"loss = .*, step = |Saving dict for global step")  # its progress, which it only logs
 _WIDTH = 150
 
 
@@ -69,8 +68,6 @@ class _Progress(logging.Handler):
         message = record.getMessage()
         if node := _NODE.fullmatch(message):
             self._show_node(node["node"], node["state"])
-        elif _ESTIMATOR.match(message):
-            print(message, flush=True)
         elif record.levelno >= (logging.ERROR if record.name.startswith("tensorflow") else logging.WARNING):
             line = f"{record.levelname.lower()}: {textwrap.shorten(message, _WIDTH)}"
             if line not in self._seen:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import platform
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +16,9 @@ from absl import logging
 from polytrainer.executors.data import dataset, feature_specs
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.frameworks import version_of
 from polytrainer.executors.result import TrainResult
+from polytrainer.executors.run_record import write_state
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -286,6 +290,28 @@ class BaseTrainer:
             remedy = "Is the schema that of these examples? A feature that may be missing needs defaults={name: value}."
             return [Problem("the examples", got, expected, remedy)]
         return []
+
+    def write_state(self, framework: str, facts: Mapping[str, Any], started: float) -> None:
+        """Writes trainer_state.json: what a person, or the next tool, wants to know of the run.
+
+        Args:
+            framework: As in the artifact's properties.
+            facts: What the backend knows.
+            started: `time.monotonic()` when it began.
+        """
+        versions = {name: version_of(name) for name in ("tfx", "tensorflow", framework)}
+        state = {
+            "framework": framework,
+            "versions": {"python": platform.python_version(), **versions},
+            "arguments": {name: repr(getattr(self, name)) for name in self._arguments},
+            "seed": self.seed,
+            "total_steps": self.schedule.total_steps,
+            "num_examples": self.schedule.num_examples,
+            "batch_size": self.schedule.batch_size,
+            "seconds": round(time.monotonic() - started, 3),
+            **facts,
+        }
+        write_state(self.fn_args.model_run_dir, state)
 
     def log_banner(self, facts: Mapping[str, Any]) -> None:
         """Shows what is about to happen: one line a fact."""

@@ -32,14 +32,14 @@ _warned = False
 
 @contextmanager
 def available() -> Iterator[None]:
-    """Makes `tf.estimator` usable within the context; where TensorFlow has one of its own, does nothing.
+    """Makes `tf.estimator` usable within the context; where there is one already, does nothing.
 
     Raises:
         UserCodeError: If tensorflow-estimator or tf-keras is not installed.
     """
     import tensorflow as tf
 
-    if _is_native(tf):
+    if _is_native(tf) or hasattr(tf, "estimator"):
         yield
         return
     _stand_in_for_what_is_gone()

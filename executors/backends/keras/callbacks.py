@@ -5,12 +5,9 @@ Each keeps count of steps over the whole training, resumed or not, in the one `P
 
 from __future__ import annotations
 
-import csv
 import math
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,10 +18,11 @@ from tensorflow.keras.callbacks import Callback
 
 from polytrainer.executors.backends.base import Schedule
 from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.progress import ProgressLine
+from polytrainer.executors.run_record import write_csv
 from polytrainer.proto.problems import Problem
 
 VALIDATION = "val_"
-LINE_SECONDS = 10.0  # between two lines of progress, where nothing else is asked for
 
 
 @dataclass
@@ -39,7 +37,8 @@ class Progress:
         best_step: The step at which it was reached.
         waited: Evaluations since then.
         best_weights: The weights of that step.
-        last_finite_loss: And its step; None before the first batch.
+        stopped: Whether early stopping has ended the training.
+        last_finite_loss: (step, loss); None before the first batch.
     """
 
     schedule: Schedule
@@ -48,10 +47,11 @@ class Progress:
     best: float | None = None
     best_step: int = 0
     waited: int = 0
+    stopped: bool = False
     best_weights: list[Any] | None = None
     last_finite_loss: tuple[int, float] | None = None
 
-    _SAVED = ("step", "history", "best", "best_step", "waited", "last_finite_loss")
+    _SAVED = ("step", "history", "best", "best_step", "waited", "stopped", "last_finite_loss")
 
     @property
     def epoch(self) -> int:
@@ -97,47 +97,21 @@ class CountSteps(Callback):  # type: ignore[misc]
 
 
 class PrintProgress(Callback):  # type: ignore[misc]
-    """A line now and then: step, loss, examples a second, time to go. On a terminal, one line that changes."""
+    """A line now and then, and one at the end of each epoch."""
 
     def __init__(self, progress: Progress, every_n_steps: int = 0):
         super().__init__()
-        self.progress, self.every_n_steps = progress, every_n_steps
-        self._terminal = sys.stdout.isatty()
-        self._shown_at = self._started = time.monotonic()
-        self._first_step = progress.step
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts the clock."""
-        if self.progress.step == self._first_step:
-            self._shown_at = self._started = time.monotonic()
+        self.progress = progress
+        schedule = progress.schedule
+        self.line = ProgressLine(schedule.total_steps, schedule.batch_size, progress.step, every_n_steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows a line if it is time for one."""
-        step = self.progress.step
-        due = (
-            step % self.every_n_steps == 0
-            if self.every_n_steps
-            else time.monotonic() - self._shown_at > (0.1 if self._terminal else LINE_SECONDS)
-        )
-        if due:
-            self._show(logs or {}, end="" if self._terminal else "\n")
+        self.line.after_step(self.progress.step, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows what the evaluation found."""
-        self._show(logs or {}, end="\n")
-
-    def _show(self, logs: dict[str, Any], end: str) -> None:
-        self._shown_at = now = time.monotonic()
-        progress, schedule = self.progress, self.progress.schedule
-        steps = progress.step - self._first_step
-        speed = steps / max(now - self._started, 1e-9)
-        metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in logs.items())
-        left = (schedule.total_steps - progress.step) / max(speed, 1e-9)
-        line = (
-            f"step {progress.step}/{schedule.total_steps}  {metrics}  "
-            f"{speed * schedule.batch_size:,.0f} examples/s  {left:.0f} s to go"
-        )
-        print(f"\r{line}\033[K" if self._terminal else line, end=end, flush=True)
+        self.line.show(self.progress.step, logs or {})
 
 
 class KeepHistory(Callback):  # type: ignore[misc]
@@ -151,13 +125,7 @@ class KeepHistory(Callback):  # type: ignore[misc]
         """Adds a row."""
         row = {"step": self.progress.step, "epoch": self.progress.step / self.progress.schedule.steps_per_epoch}
         self.progress.history.append({**row, **{name: float(value) for name, value in (logs or {}).items()}})
-        # written whole each time: rows from before a resume are there too, in a folder that did not exist then
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        names = list(dict.fromkeys(name for each in self.progress.history for name in each))
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.progress.history)
+        write_csv(self.path, self.progress.history)
 
 
 class StopEarly(Callback):  # type: ignore[misc]
@@ -183,7 +151,7 @@ class StopEarly(Callback):  # type: ignore[misc]
         else:
             progress.waited += 1
             if progress.waited >= self.patience:
-                self.model.stop_training = True
+                progress.stopped = self.model.stop_training = True
 
 
 class SaveCheckpoints(Callback):  # type: ignore[misc]

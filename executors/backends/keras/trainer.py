@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from absl import logging
 from tfx.dsl.io import fileio
 
 from polytrainer.executors.backends.base import BaseTrainer
@@ -23,6 +20,7 @@ from polytrainer.executors.backends.keras import weights
 from polytrainer.executors.backends.keras.callbacks import Progress
 from polytrainer.executors.checkpoints import Checkpoints
 from polytrainer.executors.data import dataset
+from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import saved_model
@@ -79,7 +77,7 @@ class KerasTrainer(BaseTrainer):
             metrics.update(self.test_fn(model))
         if is_chief():  # and outside of the strategy's scope: what is traced inside belongs to its replicas
             self.save(model)
-            self._write_state(progress, metrics, resumed_from, time.monotonic() - started)
+            self.write_state("keras", {**progress.saved(), "resumed_from": resumed_from, "metrics": metrics}, started)
         return TrainResult(metrics, steps=progress.step, framework="keras")
 
     def train(self, model: Any, progress: Progress) -> None:
@@ -91,8 +89,9 @@ class KerasTrainer(BaseTrainer):
         used = self.default_callbacks(model, progress)
         checkpoint = used.get("checkpoint")
         sigterm = checkpoint.on_sigterm() if isinstance(checkpoint, callbacks_lib.SaveCheckpoints) else _nothing()
+        model.stop_training = False
         with sigterm:
-            while progress.step < schedule.total_steps and not getattr(model, "stop_training", False):
+            while progress.step < schedule.total_steps and not (progress.stopped or model.stop_training):
                 # an epoch that a resumed training is in the middle of is finished by itself
                 done = progress.step % schedule.steps_per_epoch
                 batches = self.input_fn(self.files(self.fn_args.train_files), training=True, first_step=progress.step)
@@ -181,7 +180,7 @@ class KerasTrainer(BaseTrainer):
             predict_stored, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
         stored = dataset.first_records(self.files(self.fn_args.eval_files), _CHECKED_EXAMPLES)
-        raw = stored if self._is_raw or self.transform_output is None else [_filler(between.raw_spec)]
+        raw = stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
             saved_model.check(path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))))
@@ -295,51 +294,7 @@ class KerasTrainer(BaseTrainer):
         }
         return facts if resumed_from is None else {**facts, "resumed": f"from step {resumed_from}"}
 
-    def _write_state(
-        self, progress: Progress, metrics: Mapping[str, float], resumed_from: int | None, seconds: float
-    ) -> None:
-        """trainer_state.json: what a person, or the next tool, wants to know of the run."""
-        versions = {"python": sys.version.split()[0], "tensorflow": tf.__version__, "keras": _keras_version()}
-        state = {
-            "framework": "keras",
-            "versions": versions,
-            "arguments": {name: repr(getattr(self, name)) for name in self._arguments},
-            "seed": self.seed,
-            **progress.saved(),
-            "total_steps": self.schedule.total_steps,
-            "num_examples": self.schedule.num_examples,
-            "batch_size": self.schedule.batch_size,
-            "resumed_from": resumed_from,
-            "seconds": round(seconds, 3),
-            "metrics": dict(metrics),
-        }
-        path = Path(self.fn_args.model_run_dir) / "trainer_state.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(state, indent=2))
-        logging.info("Wrote %s", path)
-
 
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-def _keras_version() -> str:
-    return version("keras")
-
-
-def _filler(raw_spec: Mapping[str, Any]) -> bytes:
-    """A raw example with a value for each feature that must be there, for want of a real one."""
-    example = tf.train.Example()
-    for name, feature in raw_spec.items():
-        if not isinstance(feature, tf.io.FixedLenFeature) or feature.default_value is not None:
-            continue
-        values = example.features.feature[name]
-        size = math.prod(feature.shape)
-        if feature.dtype == tf.string:
-            values.bytes_list.value.extend([b""] * size)
-        elif feature.dtype.is_floating:
-            values.float_list.value.extend([0.0] * size)
-        else:
-            values.int64_list.value.extend([0] * size)
-    return example.SerializeToString()  # type: ignore[no-any-return]

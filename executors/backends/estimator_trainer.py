@@ -1,0 +1,349 @@
+"""EstimatorTrainer: the user builds the Estimator, this the plumbing. On every TensorFlow line."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from polytrainer.executors.backends import estimator_shim
+from polytrainer.executors.backends.base import BaseTrainer
+from polytrainer.executors.data import dataset
+from polytrainer.executors.data.examples import filler
+from polytrainer.executors.data.feature_specs import optional
+from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.export.signatures import TRANSFORM, Interface, interface
+from polytrainer.executors.fn_args import FnArgs
+from polytrainer.executors.progress import ProgressLine
+from polytrainer.executors.result import TrainResult
+from polytrainer.executors.run_record import write_csv
+from polytrainer.proto import args
+from polytrainer.proto.problems import Problem
+
+NAMED = "raw"  # signatures that take raw features by name are `raw:predict` and so on, as Estimator calls them
+
+
+class EstimatorTrainer(BaseTrainer):
+    """Trains an Estimator; `model_fn` returns it, canned or custom.
+
+    Example:
+        ```python
+        class Penguins(EstimatorTrainer):
+            def model_fn(self):
+                columns = [tf.feature_column.numeric_column(name) for name in FEATURES]
+                return tf.estimator.DNNClassifier(self.hidden, columns, n_classes=3)
+
+        run_fn = Penguins(label_key="species_xf", hidden=[16]).run_fn
+        ```
+
+    Model folder, configuration, seed and warm start (from `base_model`) are given to it here. It is saved as
+    `Format-Serving` with Estimator's own signatures on serialized raw tf.Examples, the same on raw features by name
+    (`raw:predict`, …), and `transform_features`. `Format-TFMA` is an EvalSavedModel where TFMA has one (TFX 1.15), else
+    the same model again.
+    """
+
+    def run_fn(self, fn_args: FnArgs) -> TrainResult:
+        """Trains, evaluates, tests and saves: what TFX calls."""
+        started = time.monotonic()
+        with estimator_shim.available():
+            self.bind(fn_args)
+            self._check_args()
+            folder = Path(fn_args.checkpoint_dir or fn_args.model_run_dir) / "estimator"
+            resumed_from = _newest_readable_step(folder)
+            estimator = self._configured(self.model_fn(), folder)
+            facts = {"model": type(estimator).__name__}
+            self.log_banner({**facts, "resumed": f"from step {resumed_from}"} if resumed_from else facts)
+            history, best = self.train(estimator, resumed_from)
+            metrics = self.evaluate(estimator, self.files(fn_args.eval_files), best)
+            metrics.update(self.test_fn(estimator))
+            self.save(estimator, best)
+            self._keep_logs(folder)
+        steps = int(estimator.get_variable_value("global_step"))
+        told = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
+        self.write_state("estimator", told, started)
+        return TrainResult(metrics, steps=steps, framework="estimator")
+
+    def train(self, estimator: Any, first_step: int) -> tuple[list[dict[str, float]], str | None]:
+        """Trains to the last step, in one go, or epoch by epoch where early stopping asks for evaluations.
+
+        Returns:
+            Metrics of each evaluation, and the checkpoint to save (None: the last).
+        """
+        schedule, train_args = self.schedule, self.fn_args.train_args
+        stopping = train_args.early_stopping if train_args.HasField("early_stopping") else None
+        each = schedule.steps_per_epoch if stopping else schedule.total_steps
+        history: list[dict[str, float]] = []
+        best: tuple[float, str] | None = None
+        waited, step = 0, first_step
+        while step < schedule.total_steps and (stopping is None or waited < (stopping.patience or 3)):
+            until = min(schedule.total_steps, (step // each + 1) * each)
+            self._train_until(estimator, step, until)
+            step = until
+            found = self.evaluate(estimator, self.files(self.fn_args.eval_files))
+            history.append({"step": step, **found})
+            write_csv(Path(self.fn_args.model_run_dir) / "logs" / "metrics.csv", history)
+            if stopping:
+                value = _watched(found, stopping.metric or "loss")
+                sign = 1 if args.best_mode(stopping) == "min" else -1
+                if best is None or sign * (value - best[0]) < -stopping.min_delta:
+                    best, waited = (value, _kept_apart(estimator.latest_checkpoint())), 0
+                else:
+                    waited += 1
+        return history, best[1] if best else None
+
+    def test_fn(self, model: Any) -> dict[str, float]:
+        """Metrics on each of `EvalArgs.test_splits`, as `<split>.<metric>`."""
+        return {
+            f"{split}.{name}": value
+            for split, patterns in self.fn_args.test_files.items()
+            for name, value in self.evaluate(model, self.files(patterns)).items()
+        }
+
+    def evaluate(self, estimator: Any, files: Sequence[str], checkpoint: str | None = None) -> dict[str, float]:
+        """The Estimator's metrics over all examples of some files."""
+        found = estimator.evaluate(
+            lambda: self.input_fn(files, training=False), steps=self.fn_args.eval_steps, checkpoint_path=checkpoint
+        )
+        return {name: float(value) for name, value in found.items() if name != "global_step"}
+
+    def save(self, estimator: Any, checkpoint: str | None = None) -> None:
+        """Writes `Format-Serving` and `Format-TFMA`, and calls the first on real examples."""
+        try:
+            between = interface(self.feature_spec, self.label_key, self.transform_output, self.raw_label_key)
+        except ValueError as error:
+            raise TrainingError(Problem("the serving signature", str(error), "a raw label")) from error
+        serving = estimator.export_saved_model(
+            str(Path(self.fn_args.model_run_dir) / "export"),
+            lambda: self._receiver(between),
+            checkpoint_path=checkpoint,
+        )
+        serving = serving.decode() if isinstance(serving, bytes) else serving
+        _check(serving, self._raw_examples(between))
+        shutil.copytree(serving, self.fn_args.serving_model_dir)
+        import tensorflow_model_analysis as tfma
+
+        if hasattr(getattr(tfma, "export", None), "export_eval_savedmodel"):
+            exported = tfma.export.export_eval_savedmodel(
+                estimator=estimator,
+                export_dir_base=serving + "-eval",
+                eval_input_receiver_fn=lambda: self._eval_receiver(between),
+                checkpoint_path=checkpoint,
+            )
+            serving = exported.decode() if isinstance(exported, bytes) else exported
+        shutil.copytree(serving, self.fn_args.eval_model_dir)
+        shutil.rmtree(Path(self.fn_args.model_run_dir) / "export")
+
+    # ---- inside
+
+    def _check_args(self) -> None:
+        train_args = self.fn_args.train_args
+        remedy = "KerasTrainer has the others."
+        problems = [
+            Problem(f"train_args.{name}", repr(value), f"{known!r}, which is all that EstimatorTrainer has", remedy)
+            for name, value, known in (
+                ("precision", train_args.precision, "32"),
+                ("strategy", train_args.strategy, "default"),
+            )
+            if value not in ("", known)
+        ]
+        if problems:
+            raise PreflightError(problems)
+
+    def _configured(self, estimator: Any, folder: Path) -> Any:
+        """The same Estimator in our folder, with our seed, our start, and one more signature."""
+        if not isinstance(estimator, tf.estimator.Estimator):
+            got = f"{type(estimator).__module__}.{type(estimator).__name__}"
+            raise PreflightError([Problem("what model_fn returned", got, "a tf.estimator.Estimator")])
+        every = self.fn_args.train_args.checkpoint_every_n_steps or self.schedule.steps_per_epoch
+        config = estimator.config.replace(
+            model_dir=str(folder), tf_random_seed=self.seed, save_checkpoints_steps=every, save_checkpoints_secs=None
+        )
+
+        def model_fn(features: Any, labels: Any, mode: Any, config: Any) -> Any:
+            if mode != tf.estimator.ModeKeys.PREDICT:
+                return estimator.model_fn(features, labels, mode, config)
+            features = dict(features)
+            seen = {name: _dense(tensor) for name, tensor in features.items()}
+            features.pop(self.label_key, None)
+            spec = estimator.model_fn(features, labels, mode, config)
+            outputs = {**(spec.export_outputs or {}), TRANSFORM: _transformed_output(seen)}
+            return spec._replace(export_outputs=outputs)
+
+        return tf.estimator.Estimator(model_fn, config=config, warm_start_from=self.fn_args.base_model)
+
+    def _train_until(self, estimator: Any, step: int, until: int) -> None:
+        hook = _Watch(self.schedule, step, self.fn_args.train_args.log_every_n_steps)
+        files = self.files(self.fn_args.train_files)
+        try:
+            with hook.on_sigterm():
+                estimator.train(
+                    lambda: self.input_fn(files, training=True, first_step=step), max_steps=until, hooks=[hook]
+                )
+        except tf.compat.v1.train.NanLossDuringTrainingError as error:
+            last = f"It was {hook.loss:.6g} at step {hook.step}. " if hook.loss is not None else ""
+            remedy = f"{last}Is there a NaN in the data, or is the learning rate too high?"
+            raise TrainingError(
+                Problem("the loss", f"nan at step {hook.step + 1}", "a finite number", remedy)
+            ) from error
+        if hook.terminated.is_set():
+            raise TrainingError(
+                Problem(
+                    "the training",
+                    f"SIGTERM; it is saved at step {hook.step}",
+                    "to go on to its end",
+                    "Start the same pipeline again, and it goes on from there.",
+                )
+            )
+
+    def _receiver(self, between: Interface) -> Any:
+        """Serialized raw tf.Examples in, or raw features by name."""
+        examples = tf.compat.v1.placeholder(tf.string, [None], name="examples")
+        parsed = tf.io.parse_example(examples, _without_need_of_label(between))
+        by_name = {name: parsed[name] for name in between.serving_names}
+        return tf.estimator.export.ServingInputReceiver(
+            self._transformed(parsed), {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
+        )
+
+    def _eval_receiver(self, between: Interface) -> Any:
+        import tensorflow_model_analysis as tfma
+
+        examples = tf.compat.v1.placeholder(tf.string, [None], name="input_example_tensor")
+        features = self._transformed(tf.io.parse_example(examples, between.raw_spec))
+        labels = features.get(self.label_key or "")
+        return tfma.export.EvalInputReceiver(features=features, labels=labels, receiver_tensors={"examples": examples})
+
+    def _transformed(self, raw: Any) -> dict[str, Any]:
+        if self.transform_output is None:
+            return dict(raw)
+        return dict(self.transform_output.transform_raw_features(raw, drop_unused_features=True))
+
+    def _raw_examples(self, between: Interface) -> list[bytes]:
+        stored = dataset.first_records(self.files(self.fn_args.eval_files), 16)
+        return stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
+
+    def _keep_logs(self, folder: Path) -> None:
+        """Copies events beside the other logs: the folder they are in goes when the run succeeds."""
+        for events in folder.rglob("events.out.tfevents.*"):
+            target = Path(self.fn_args.model_run_dir) / "logs" / events.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(events, target)
+
+
+def _without_need_of_label(between: Interface) -> dict[str, Any]:
+    return {
+        name: feature if name in between.serving_names else optional(feature)
+        for name, feature in between.raw_spec.items()
+    }
+
+
+def _transformed_output(features: dict[str, Any]) -> Any:
+    """The output of `transform_features`: from serialized examples only, which are where the label comes from."""
+
+    class TransformedOutput(tf.estimator.export.PredictOutput):  # type: ignore[misc]
+        def as_signature_def(self, receiver_tensors: Any) -> Any:
+            if "examples" not in receiver_tensors:
+                raise ValueError("needs serialized examples")  # Estimator then leaves the signature out
+            return super().as_signature_def(receiver_tensors)
+
+    return TransformedOutput(features)
+
+
+def _dense(tensor: Any) -> Any:
+    """A signature's outputs are tensors."""
+    return tf.sparse.to_dense(tensor) if isinstance(tensor, tf.SparseTensor) else tensor
+
+
+def _watched(found: dict[str, float], metric: str) -> float:
+    if metric not in found:
+        raise TrainingError(Problem("train_args.early_stopping.metric", repr(metric), f"one of {sorted(found)}"))
+    return found[metric]
+
+
+def _kept_apart(checkpoint: str) -> str:
+    """A copy of a checkpoint, where the Estimator does not clean it up."""
+    folder = Path(checkpoint).parent / "best"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for file in Path(checkpoint).parent.glob(f"{Path(checkpoint).name}.*"):
+        shutil.copyfile(file, folder / file.name)
+    return str(folder / Path(checkpoint).name)
+
+
+def _newest_readable_step(folder: Path) -> int:
+    """The step of the newest checkpoint that can be read, which becomes the Estimator's latest; 0 without one."""
+    state = tf.train.get_checkpoint_state(str(folder))
+    paths = list(state.all_model_checkpoint_paths) if state else []
+    for path in reversed(paths):
+        try:
+            reader = tf.train.load_checkpoint(path)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+            step = int(reader.get_tensor("global_step"))
+        except Exception as error:
+            logging.warning("The checkpoint %s cannot be read (%s); going back to the one before.", path, error)
+            continue
+        kept = paths[: paths.index(path) + 1]
+        tf.compat.v1.train.update_checkpoint_state(str(folder), path, all_model_checkpoint_paths=kept)
+        return step
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _check(path: str, raw: Sequence[bytes]) -> None:
+    """Loads a model back and calls it on raw examples."""
+    try:
+        signatures = tf.saved_model.load(path).signatures
+        signature = signatures["predict"] if "predict" in signatures else signatures["serving_default"]
+        outputs = signature(examples=tf.constant(list(raw)))
+        finite = all(bool(np.all(np.isfinite(value))) for value in outputs.values() if value.dtype.is_floating)
+    except Exception as error:
+        raise TrainingError(
+            Problem(path, f"a model that fails on real examples ({type(error).__name__}: {error})", "predictions")
+        ) from error
+    if not finite:
+        raise TrainingError(Problem(path, "predictions that are not finite", "numbers"))
+
+
+class _Watch(tf.compat.v1.train.SessionRunHook):  # type: ignore[misc]
+    """Counts steps, prints progress, and stops when the process is asked to end; Estimator then saves a checkpoint."""
+
+    def __init__(self, schedule: Any, step: int, every_n_steps: int):
+        self.step = step
+        self.loss: float | None = None
+        self.terminated = threading.Event()
+        self._line = ProgressLine(schedule.total_steps, schedule.batch_size, step, every_n_steps)
+
+    def before_run(self, run_context: Any) -> Any:
+        losses = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.LOSSES)
+        return tf.compat.v1.train.SessionRunArgs(losses[-1:])
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        self.step += 1
+        if run_values.results:
+            self.loss = loss = float(run_values.results[0])
+            self._line.after_step(self.step, {"loss": loss})
+        if self.terminated.is_set():
+            run_context.request_stop()
+
+    def end(self, session: Any) -> None:
+        self._line.show(self.step, {} if self.loss is None else {"loss": self.loss})
+
+    @contextmanager
+    def on_sigterm(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda *_: self.terminated.set())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
