@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ class KerasTrainer(BaseTrainer):
                     steps_per_epoch=schedule.steps_per_epoch - done,
                     validation_data=validation,
                     callbacks=[*used.values(), *self.callbacks()],
+                    shuffle=False,  # the batches are
                     verbose=0,
                 )
                 if not done:
@@ -167,7 +169,7 @@ class KerasTrainer(BaseTrainer):
         except ValueError as error:
             raise TrainingError(Problem("the serving signature", str(error), "a raw label")) from error
         module = tf.Module()
-        module.model = model
+        module.model = _trackable(model)
         made = signatures(module, lambda features: self.predict_fn(model, features), between)
         self._transform_layer = between.transform
 
@@ -298,3 +300,15 @@ class KerasTrainer(BaseTrainer):
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+def _trackable(model: Any) -> Any:
+    """What of a model a SavedModel must hold: its variables, and the layers that own tables.
+
+    A Keras 3 model that is saved with its own signature traces itself as well, with float inputs whatever they are, and
+    fails on a subclass that takes integers. Its parts do not.
+    """
+    if version("keras").startswith("2."):
+        return model
+    leaves = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, tf.keras.Model)]
+    return [[variable.value for variable in model.variables], leaves]
