@@ -14,6 +14,7 @@ from tfx.utils import json_utils, path_utils
 from polytrainer.executors import user_code
 from polytrainer.executors.backends.environment import environment_for
 from polytrainer.executors.data import records
+from polytrainer.executors.distributed import strategies
 from polytrainer.executors.errors import PreflightError, UserCodeError
 from polytrainer.executors.frameworks import framework_of
 from polytrainer.executors.inputs import only_file, read_hyperparameters, read_schema
@@ -36,6 +37,7 @@ def passed(
         PreflightError: With everything that was found wrong.
     """
     with ExitStack() as stack:
+        strategies.prepare(_train_args(exec_properties))
         problems = check(input_dict, output_dict, exec_properties)
         cause: BaseException | None = None
         try:
@@ -70,6 +72,13 @@ def check(input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[s
         *_input(input_dict, keys.BASE_MODEL, "a model that was trained and not cleaned up", _base_model),
         *_outputs(output_dict),
     ]
+
+
+def _train_args(exec_properties: dict[str, Any]) -> TrainArgs:
+    try:
+        return args.parse(exec_properties.get(keys.TRAIN_ARGS), TrainArgs)
+    except (TypeError, ValueError):  # which `check` reports
+        return TrainArgs()
 
 
 def _args_and_splits(input_dict: Artifacts, exec_properties: dict[str, Any]) -> list[Problem]:

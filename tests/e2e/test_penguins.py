@@ -49,7 +49,9 @@ def test_a_blessed_model_is_pushed_and_predicts_from_raw_examples_with_missing_v
     without = tf.train.Example.FromString(examples[0])
     for name in ("sex", "body_mass_g", "species"):
         del without.features.feature[name]
-    probabilities = signature(examples=tf.constant([*examples, without.SerializeToString()]))["probabilities"]
+    probabilities = signature(examples=tf.constant([*examples, without.SerializeToString()]))[
+        "probabilities" if backend == "estimator" else "outputs"
+    ]
     assert probabilities.shape == (len(examples) + 1, 3)
     assert float(tf.reduce_max(tf.abs(tf.reduce_sum(probabilities, 1) - 1))) < 1e-5
 
@@ -80,14 +82,57 @@ def test_progress_is_on_the_screen_and_the_noise_in_a_file(demo):
     assert "running bdist_wheel" in (root / "run.log").read_text()
 
 
-def test_the_estimator_has_an_eval_saved_model_where_tfma_still_knows_it(demo):
+@pytest.mark.parametrize("backend", ["keras", "estimator"])
+def test_the_eval_model_is_there_too(demo, backend):
     import tensorflow as tf
 
-    [model] = Path(demo[0]).glob("artifacts/Trainer.estimator/model/*")
-    assert (model / "Format-Serving" / "saved_model.pb").exists()
-    # the penguins give no eval_input_receiver_fn, so that one pipeline serves all lines; the taxi test has one
-    assert not (model / "Format-TFMA").exists()
-    assert tf.saved_model.contains_saved_model(str(model / "Format-Serving"))
+    [model] = Path(demo[0]).glob(f"artifacts/Trainer.{backend}/model/*")
+    assert tf.saved_model.contains_saved_model(str(model / "Format-TFMA"))
+    assert not list(Path(demo[0]).glob(f"artifacts/Trainer.{backend}/.checkpoints/*"))
+
+
+@pytest.mark.parametrize("backend", ["keras", "estimator"])
+def test_an_unmodified_bulk_inferrer_reads_the_model(demo, backend, tmp_path):
+    import tensorflow as tf
+    from tfx.components.bulk_inferrer.executor import Executor
+    from tfx.types import standard_artifacts
+
+    root, _ = demo
+    examples, model, result = (
+        standard_artifacts.Examples(),
+        standard_artifacts.Model(),
+        standard_artifacts.InferenceResult(),
+    )
+    [examples.uri] = map(str, Path(root).glob("artifacts/CsvExampleGen/examples/*"))
+    examples.split_names = '["train", "eval"]'
+    [model.uri] = map(str, Path(root).glob(f"artifacts/Trainer.{backend}/model/*"))
+    result.uri = str(tmp_path / "inference")
+    signature = "predict" if backend == "estimator" else "serving_default"
+    properties = {
+        "data_spec": '{"example_splits": ["eval"]}',
+        "model_spec": f'{{"model_signature_name": ["{signature}"]}}',
+        "component_id": "BulkInferrer",
+    }
+    executor = Executor(Executor.Context(beam_pipeline_args=beam_args(), tmp_dir=str(tmp_path), unique_id="1"))
+    executor.Do({"examples": [examples], "model": [model]}, {"inference_result": [result]}, properties)
+    [file] = Path(result.uri).glob("*.gz")
+    logs = list(tf.data.TFRecordDataset([str(file)], "GZIP").as_numpy_iterator())
+    records = tf.data.TFRecordDataset(tf.io.gfile.glob(f"{examples.uri}/Split-eval/*"), "GZIP")
+    assert len(logs) == len(list(records)) > 90
+
+
+def beam_args():
+    from polytrainer.pipelines.penguins.pipeline import local_beam_args
+
+    return local_beam_args()
+
+
+def test_the_run_is_written_down_beside_the_logs(demo):
+    for backend in ("keras", "estimator"):
+        [run] = Path(demo[0]).glob(f"artifacts/Trainer.{backend}/model_run/*")
+        assert (run / "trainer_state.json").exists()
+        assert (run / "logs" / "metrics.csv").exists()
+        assert list((run / "logs").rglob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize(

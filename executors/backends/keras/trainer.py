@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from polytrainer.executors.backends.keras.callbacks import Progress
 from polytrainer.executors.checkpoints import Checkpoints
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
+from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import saved_model
@@ -66,7 +69,7 @@ class KerasTrainer(BaseTrainer):
         self.bind(fn_args)
         tf.keras.backend.clear_session()  # layers are named from the beginning, whatever was trained before
         tf.keras.utils.set_random_seed(self.seed % 2**32)
-        with self._precision(), self._strategy().scope():
+        with self._precision(), strategies.strategy(fn_args.train_args).scope():
             model = self._built_model()
             progress = Progress(self.schedule)
             resumed_from = self._restore(model, progress)
@@ -76,8 +79,10 @@ class KerasTrainer(BaseTrainer):
             self.train(model, progress)
             metrics = self._evaluated(model)
             metrics.update(self.test_fn(model))
-        if is_chief():  # and outside of the strategy's scope: what is traced inside belongs to its replicas
+        # outside of the strategy's scope: what is traced inside belongs to its replicas
+        with self._output_of_this_worker():
             self.save(model)
+        if is_chief():
             self.write_state("keras", {**progress.saved(), "resumed_from": resumed_from, "metrics": metrics}, started)
         return TrainResult(metrics, steps=progress.step, framework="keras")
 
@@ -139,7 +144,7 @@ class KerasTrainer(BaseTrainer):
                 stopping.patience or 3,
                 stopping.min_delta,
             )
-        if self.fn_args.checkpoint_dir and is_chief():
+        if self.fn_args.checkpoint_dir:
             used["checkpoint"] = callbacks_lib.SaveCheckpoints(
                 progress, lambda: self._save_checkpoint(model, progress), train_args.checkpoint_every_n_steps
             )
@@ -203,6 +208,10 @@ class KerasTrainer(BaseTrainer):
         self._check_inputs(model)
         batch = next(iter(self.input_fn(self.files(self.fn_args.eval_files), training=False)))
         model(batch if self.label_key is None else batch[0], training=False)
+        if self.fn_args.train_args.strategy == strategies.MULTI_WORKER:
+            # Keras 3 builds its metrics from the first batch, which it cannot do from one that is spread over workers
+            model.test_on_batch(*(batch if self.label_key is not None else (batch,)))
+            model.reset_metrics()
         model.optimizer.build(model.trainable_variables)
         return model
 
@@ -227,14 +236,6 @@ class KerasTrainer(BaseTrainer):
             yield
         finally:
             tf.keras.mixed_precision.set_global_policy(before)
-
-    def _strategy(self) -> Any:
-        name = self.fn_args.train_args.strategy or "default"
-        if name == "mirrored":
-            return tf.distribute.MirroredStrategy()
-        if name == "multi_worker_mirrored":
-            return tf.distribute.MultiWorkerMirroredStrategy()
-        return tf.distribute.get_strategy()
 
     def _warm_start(self, model: Any) -> None:
         folder = os.path.dirname(self.fn_args.base_model)
@@ -261,8 +262,28 @@ class KerasTrainer(BaseTrainer):
                 np.savez(folder / "best.npz", *progress.best_weights)
             (folder / "progress.json").write_text(json.dumps({**progress.saved(), "seed": self.seed}))
 
-        assert self.fn_args.checkpoint_dir is not None
-        Checkpoints(self.fn_args.checkpoint_dir).save(progress.step, write)
+        if is_chief():
+            assert self.fn_args.checkpoint_dir is not None
+            Checkpoints(self.fn_args.checkpoint_dir).save(progress.step, write)
+            return
+        with tempfile.TemporaryDirectory() as folder:  # reading variables is something that all workers do together
+            write(Path(folder))
+
+    @contextmanager
+    def _output_of_this_worker(self) -> Iterator[None]:
+        """The model's folders for the chief; for the others, who have to take part in saving, some that are removed."""
+        if is_chief():
+            yield
+            return
+        before = self.fn_args
+        with tempfile.TemporaryDirectory() as folder:
+            self.fn_args = copy.copy(before)
+            self.fn_args.serving_model_dir = os.path.join(folder, "Format-Serving")
+            self.fn_args.eval_model_dir = os.path.join(folder, "Format-TFMA")
+            try:
+                yield
+            finally:
+                self.fn_args = before
 
     def _restore(self, model: Any, progress: Progress) -> int | None:
         """Goes on where a run that died was; returns the step, or None if there was none."""
