@@ -31,6 +31,21 @@ class UserCodeError(ImportError):
         super().__init__(str(problem))
 
 
+def loss_not_finite(loss: float, step: int, last_finite: tuple[int, float] | None) -> TrainingError:
+    """What to raise when a loss is no longer a number.
+
+    Args:
+        loss: What it is.
+        step: The step at which it is so.
+        last_finite: The last step before at which it was a number, and that number; None if there was none.
+    """
+    before = (
+        f"It was {last_finite[1]:.6g} at step {last_finite[0]}." if last_finite else "It was so from the first step on."
+    )
+    remedy = f"{before} Is there a NaN in the data, or is the learning rate too high?"
+    return TrainingError(Problem("the loss", f"{loss} at step {step}", "a finite number", remedy))
+
+
 class TrainingError(RuntimeError):
     """Training began and did not end with a usable model; nothing is published.
 

@@ -15,7 +15,8 @@ from absl import logging
 
 from polytrainer.executors.data import dataset, feature_specs
 from polytrainer.executors.data.feature_specs import FeatureSpec
-from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.export.signatures import Interface, interface
 from polytrainer.executors.frameworks import version_of
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write_state
@@ -139,7 +140,15 @@ class BaseTrainer:
         return batches.map(self._features_and_label)
 
     def test_fn(self, model: Any) -> dict[str, float]:
-        """Measures the trained model on the test splits; returns metrics by `<split>.<metric>`."""
+        """Metrics of the trained model on each of `EvalArgs.test_splits`, as `<split>.<metric>`."""
+        return {
+            f"{split}.{name}": value
+            for split, patterns in self.fn_args.test_files.items()
+            for name, value in self.evaluate(model, self.files(patterns)).items()
+        }
+
+    def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
+        """The model's metrics over all examples of some files."""
         raise NotImplementedError
 
     def run_fn(self, fn_args: FnArgs) -> TrainResult:
@@ -209,6 +218,17 @@ class BaseTrainer:
             num_examples = dataset.count_examples(self.files(self.fn_args.train_files))
         batch_size = train_args.batch_size or DEFAULT_BATCH_SIZE
         return Schedule.of(num_examples, batch_size, train_args.num_steps, train_args.num_epochs)
+
+    def interface(self) -> Interface:
+        """What stands between a raw example and the model.
+
+        Raises:
+            TrainingError: If the model's features cannot be made without the raw label.
+        """
+        try:
+            return interface(self.feature_spec, self.label_key, self.transform_output, self.raw_label_key)
+        except ValueError as error:
+            raise TrainingError(Problem("the serving signature", str(error), "a raw label of its own")) from error
 
     def files(self, patterns: Sequence[str]) -> list[str]:
         """The files behind patterns such as `fn_args.train_files`, sorted."""

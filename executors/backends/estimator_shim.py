@@ -115,8 +115,8 @@ def _warn_once(version: str) -> None:
     global _warned  # noqa: PLW0603
     if not _warned:
         logging.warning(
-            "Estimator left TensorFlow in 2.16; on %s it runs on Keras 2 (tf-keras), in a single worker only. "
-            "TensorFlow will not take it up again: move to Keras.",
+            "Estimator left TensorFlow in 2.16; on %s it runs on legacy Keras (tf-keras), in a single worker only. To "
+            "move on: make model_fn return a compiled tf.keras.Model, and its class a polytrainer.KerasTrainer.",
             version,
         )
     _warned = True

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,13 @@ from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.data.feature_specs import optional
-from polytrainer.executors.errors import PreflightError, TrainingError
-from polytrainer.executors.export.signatures import TRANSFORM, Interface, interface
+from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
+from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.progress import ProgressLine
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write_csv
+from polytrainer.executors.termination import Termination
 from polytrainer.proto import args
 from polytrainer.proto.problems import Problem
 
@@ -100,14 +99,6 @@ class EstimatorTrainer(BaseTrainer):
                     waited += 1
         return history, best[1] if best else None
 
-    def test_fn(self, model: Any) -> dict[str, float]:
-        """Metrics on each of `EvalArgs.test_splits`, as `<split>.<metric>`."""
-        return {
-            f"{split}.{name}": value
-            for split, patterns in self.fn_args.test_files.items()
-            for name, value in self.evaluate(model, self.files(patterns)).items()
-        }
-
     def evaluate(self, estimator: Any, files: Sequence[str], checkpoint: str | None = None) -> dict[str, float]:
         """The Estimator's metrics over all examples of some files."""
         found = estimator.evaluate(
@@ -117,10 +108,7 @@ class EstimatorTrainer(BaseTrainer):
 
     def save(self, estimator: Any, checkpoint: str | None = None) -> None:
         """Writes `Format-Serving` and `Format-TFMA`, and calls the first on real examples."""
-        try:
-            between = interface(self.feature_spec, self.label_key, self.transform_output, self.raw_label_key)
-        except ValueError as error:
-            raise TrainingError(Problem("the serving signature", str(error), "a raw label")) from error
+        between = self.interface()
         serving = estimator.export_saved_model(
             str(Path(self.fn_args.model_run_dir) / "export"),
             lambda: self._receiver(between),
@@ -184,25 +172,15 @@ class EstimatorTrainer(BaseTrainer):
         hook = _Watch(self.schedule, step, self.fn_args.train_args.log_every_n_steps)
         files = self.files(self.fn_args.train_files)
         try:
-            with hook.on_sigterm():
+            with hook.termination.listening():
                 estimator.train(
                     lambda: self.input_fn(files, training=True, first_step=step), max_steps=until, hooks=[hook]
                 )
         except tf.compat.v1.train.NanLossDuringTrainingError as error:
-            last = f"It was {hook.loss:.6g} at step {hook.step}. " if hook.loss is not None else ""
-            remedy = f"{last}Is there a NaN in the data, or is the learning rate too high?"
-            raise TrainingError(
-                Problem("the loss", f"nan at step {hook.step + 1}", "a finite number", remedy)
-            ) from error
-        if hook.terminated.is_set():
-            raise TrainingError(
-                Problem(
-                    "the training",
-                    f"SIGTERM; it is saved at step {hook.step}",
-                    "to go on to its end",
-                    "Start the same pipeline again, and it goes on from there.",
-                )
-            )
+            last = None if hook.loss is None else (hook.step, hook.loss)
+            raise loss_not_finite(math.nan, hook.step + 1, last) from error
+        if hook.termination.wished:
+            raise hook.termination.error(hook.step)
 
     def _receiver(self, between: Interface) -> Any:
         """Serialized raw tf.Examples in, or raw features by name."""
@@ -319,7 +297,7 @@ class _Watch(tf.compat.v1.train.SessionRunHook):  # type: ignore[misc]
     def __init__(self, schedule: Any, step: int, every_n_steps: int):
         self.step = step
         self.loss: float | None = None
-        self.terminated = threading.Event()
+        self.termination = Termination()
         self._line = ProgressLine(schedule.total_steps, schedule.batch_size, step, every_n_steps)
 
     def before_run(self, run_context: Any) -> Any:
@@ -331,19 +309,8 @@ class _Watch(tf.compat.v1.train.SessionRunHook):  # type: ignore[misc]
         if run_values.results:
             self.loss = loss = float(run_values.results[0])
             self._line.after_step(self.step, {"loss": loss})
-        if self.terminated.is_set():
+        if self.termination.wished:
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
         self._line.show(self.step, {} if self.loss is None else {"loss": self.loss})
-
-    @contextmanager
-    def on_sigterm(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGTERM, lambda *_: self.terminated.set())
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)

@@ -172,6 +172,59 @@ def test_extra_inputs_and_an_empty_base_model_reach_the_user(tmp_path, importer,
     assert told == f"{importer.outputs['result'].producer_component.exec_properties['artifact_uri']} None"
 
 
+def test_the_latest_blessed_model_is_where_the_next_run_starts(tmp_path, importer, module_file, capfd):
+    """Twice the same pipeline, Evaluator and all: the first run has nothing to start from, the second has."""
+    import tensorflow_model_analysis as tfma
+    from tfx import v1 as tfx
+
+    from polytrainer import Trainer
+
+    source = """
+        import tensorflow as tf
+        from polytrainer import KerasTrainer
+
+        class Mine(KerasTrainer):
+            def model_fn(self):
+                inputs = {"x": tf.keras.Input((1,), name="x")}
+                out = tf.keras.layers.Dense(1, activation="sigmoid", name="out")(inputs["x"])
+                model = tf.keras.Model(inputs, out)
+                model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+                return model
+
+        spec = {"x": tf.io.FixedLenFeature([1], tf.float32), "label": tf.io.FixedLenFeature([1], tf.int64)}
+        run_fn = Mine(label_key="label", feature_spec=spec).run_fn
+    """
+    latest = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("latest_blessed")
+    trainer = Trainer(
+        module_file=module_file(source, "warm_started"),
+        examples=importer.outputs["result"],
+        base_model=latest.outputs["model"],
+        train_args={"num_epochs": 1, "batch_size": 4},
+    )
+    threshold = tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": 0.0}))
+    spec = tfma.ModelSpec(
+        label_key="label", prediction_key="outputs", preprocessing_function_names=["transform_features"]
+    )
+    metric = tfma.MetricConfig(class_name="BinaryAccuracy", threshold=threshold)
+    config = tfma.EvalConfig(
+        model_specs=[spec],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["label"])],
+        metrics_specs=[tfma.MetricsSpec(metrics=[metric])],
+    )
+    evaluator = tfx.components.Evaluator(
+        examples=importer.outputs["result"], model=trainer.outputs["model"], eval_config=config
+    )
+    nodes = [importer, latest, trainer, evaluator]
+    run(tmp_path, nodes)
+    assert "starting from" not in capfd.readouterr().out
+    run(tmp_path, nodes)
+    assert "1 layers loaded (out)" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("source", "match"),
     [

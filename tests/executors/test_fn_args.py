@@ -102,3 +102,38 @@ def test_test_splits_have_their_files_by_name(node):
     _, ours = both(node)
     assert ours.test_files == {"test": [str(Path(node.examples_uri) / "Split-test" / "*")]}
     assert list(ours.eval_args.splits) == ["eval"]
+
+
+def test_the_checkpoint_folder_is_the_same_for_the_same_training_in_new_output_folders(node):
+    first, second = (checkpoint_dir(node, number) for number in (1, 2))
+    assert first == second
+    assert Path(first).parent == Path(node.model.uri).parents[1] / ".checkpoints"
+
+
+@pytest.mark.parametrize("what", ["arguments", "code", "inputs", "config"])
+def test_what_is_not_the_same_training_has_another_checkpoint_folder(node, what):
+    before = checkpoint_dir(node)
+    code = "a fingerprint"
+    if what == "arguments":
+        node.exec_properties["train_args"] = json.dumps({"num_steps": 4})
+    elif what == "code":
+        code = "another"
+    elif what == "config":
+        node.exec_properties["custom_config"] = json.dumps({"a": 1})
+    else:
+        node.give("base_model", "Model", "base", {"Format-Serving/model.txt": "old"})
+    assert checkpoint_dir(node, code=code) != before
+
+
+def test_outputs_on_a_remote_file_system_have_no_checkpoint_folder(node):
+    from polytrainer.executors import fn_args
+
+    assert fn_args._checkpoint_dir("gs://bucket/Trainer/model/1", node.input_dict, node.exec_properties, "") is None
+
+
+def checkpoint_dir(node, number=1, code="a fingerprint"):
+    from polytrainer.executors import fn_args
+
+    for key, artifacts in node.output_dict.items():
+        artifacts[0].uri = str(Path(node.examples_uri).parent / "Trainer" / key / str(number))
+    return fn_args.resolve(node.input_dict, node.output_dict, node.exec_properties, code).checkpoint_dir

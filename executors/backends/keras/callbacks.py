@@ -6,10 +6,7 @@ Each keeps count of steps over the whole training, resumed or not, in the one `P
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,10 @@ from typing import Any
 from tensorflow.keras.callbacks import Callback
 
 from polytrainer.executors.backends.base import Schedule
-from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.errors import TrainingError, loss_not_finite
 from polytrainer.executors.progress import ProgressLine
 from polytrainer.executors.run_record import write_csv
+from polytrainer.executors.termination import Termination
 from polytrainer.proto.problems import Problem
 
 VALIDATION = "val_"
@@ -81,16 +79,7 @@ class CountSteps(Callback):  # type: ignore[misc]
         progress.step += 1
         loss = float((logs or {}).get("loss", math.nan))
         if logs and "loss" in logs and not math.isfinite(loss):
-            last = progress.last_finite_loss
-            raise TrainingError(
-                Problem(
-                    "the loss",
-                    f"{loss} at step {progress.step}",
-                    "a finite number",
-                    (f"It was {last[1]:.6g} at step {last[0]}. " if last else "It was so from the first step on. ")
-                    + "Is there a NaN in the data, or is the learning rate too high?",
-                )
-            )
+            raise loss_not_finite(loss, progress.step, progress.last_finite_loss)
         progress.last_finite_loss = (progress.step, loss)
         if progress.step >= progress.schedule.total_steps:
             self.model.stop_training = True
@@ -160,7 +149,7 @@ class SaveCheckpoints(Callback):  # type: ignore[misc]
     def __init__(self, progress: Progress, save: Callable[[], None], every_n_steps: int = 0):
         super().__init__()
         self.progress, self.save, self.every_n_steps = progress, save, every_n_steps
-        self.terminated = threading.Event()
+        self.termination = Termination()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves if it is time to, and ends the training if it was asked to end."""
@@ -174,26 +163,7 @@ class SaveCheckpoints(Callback):  # type: ignore[misc]
         self._save_if(not self.every_n_steps or self.progress.step % self.every_n_steps == 0)
 
     def _save_if(self, due: bool) -> None:
-        if due or self.terminated.is_set():
+        if due or self.termination.wished:
             self.save()
-        if self.terminated.is_set():
-            raise TrainingError(
-                Problem(
-                    "the training",
-                    f"SIGTERM; it is saved at step {self.progress.step}",
-                    "to go on to its end",
-                    "Start the same pipeline again, and it goes on from there.",
-                )
-            )
-
-    @contextmanager
-    def on_sigterm(self) -> Iterator[None]:
-        """Takes SIGTERM for a wish to save and end, within the context; only the main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGTERM, lambda *_: self.terminated.set())
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        if self.termination.wished:
+            raise self.termination.error(self.progress.step)

@@ -26,9 +26,9 @@ from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
-from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.export import saved_model
-from polytrainer.executors.export.signatures import interface, signatures
+from polytrainer.executors.export.signatures import signatures
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.result import TrainResult
 from polytrainer.proto import args
@@ -77,7 +77,7 @@ class KerasTrainer(BaseTrainer):
                 self._warm_start(model)
             self.log_banner(self._facts(model, resumed_from))
             self.train(model, progress)
-            metrics = self._evaluated(model)
+            metrics = self.evaluate(model, self.files(fn_args.eval_files))
             metrics.update(self.test_fn(model))
         # outside of the strategy's scope: what is traced inside belongs to its replicas
         with self._output_of_this_worker():
@@ -94,7 +94,9 @@ class KerasTrainer(BaseTrainer):
             validation = validation.take(self.fn_args.eval_steps)
         used = self.default_callbacks(model, progress)
         checkpoint = used.get("checkpoint")
-        sigterm = checkpoint.on_sigterm() if isinstance(checkpoint, callbacks_lib.SaveCheckpoints) else _nothing()
+        sigterm = (
+            checkpoint.termination.listening() if isinstance(checkpoint, callbacks_lib.SaveCheckpoints) else _nothing()
+        )
         model.stop_training = False
         with sigterm:
             while progress.step < schedule.total_steps and not (progress.stopped or model.stop_training):
@@ -150,14 +152,6 @@ class KerasTrainer(BaseTrainer):
             )
         return used
 
-    def test_fn(self, model: Any) -> dict[str, float]:
-        """Metrics on each of `EvalArgs.test_splits`, as `<split>.<metric>`."""
-        return {
-            f"{split}.{name}": value
-            for split, patterns in self.fn_args.test_files.items()
-            for name, value in self.evaluate(model, self.files(patterns)).items()
-        }
-
     def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
         """The model's metrics over all examples of some files."""
         found = model.evaluate(self.input_fn(files, training=False), verbose=0, return_dict=True)
@@ -169,10 +163,7 @@ class KerasTrainer(BaseTrainer):
 
     def save(self, model: Any) -> None:
         """Writes `Format-Serving`, `Format-TFMA` and `Format-Keras`, and checks the first two on real examples."""
-        try:
-            between = interface(self.feature_spec, self.label_key, self.transform_output, self.raw_label_key)
-        except ValueError as error:
-            raise TrainingError(Problem("the serving signature", str(error), "a raw label")) from error
+        between = self.interface()
         module = tf.Module()
         module.model = _trackable(model)
         made = signatures(module, lambda features: self.predict_fn(model, features), between)
@@ -223,10 +214,6 @@ class KerasTrainer(BaseTrainer):
         if missing:
             remedy = f"There are {sorted(features)}."
             raise PreflightError([Problem("the model's inputs", str(missing), "names of features", remedy)])
-
-    def _evaluated(self, model: Any) -> dict[str, float]:
-        """Final metrics on the eval splits."""
-        return self.evaluate(model, self.files(self.fn_args.eval_files))
 
     @contextmanager
     def _precision(self) -> Iterator[None]:

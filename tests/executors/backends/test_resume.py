@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +32,28 @@ MODULE = """
                 def on_train_batch_end(self, batch, logs=None):
                     time.sleep(float(os.environ.get("SLOW", 0)))
             return [Slow()]
+
+    run_fn = Mine(label_key="label").run_fn
+"""
+
+ESTIMATOR = """
+    import os, time
+    import tensorflow as tf
+    from polytrainer import EstimatorTrainer
+
+    class Mine(EstimatorTrainer):
+        def model_fn(self):
+            return tf.estimator.DNNClassifier([4], [tf.feature_column.numeric_column("x")])
+
+        def input_fn(self, files, *, training, first_step=0):
+            batches = super().input_fn(files, training=training, first_step=first_step)
+            def slow(x):
+                time.sleep(float(os.environ.get("SLOW", 0)) if training else 0)
+                return x
+            def slowed(features, label):
+                x = tf.numpy_function(slow, [features["x"]], tf.float32)
+                return {"x": tf.ensure_shape(x, [None, 1])}, label
+            return batches.map(slowed)
 
     run_fn = Mine(label_key="label").run_fn
 """
@@ -100,10 +121,14 @@ def checkpoints(training):
     return sorted(training.folder.glob(".checkpoints/*/step-*"))
 
 
-def wait_for_checkpoint(training, process):
-    """Until there is one; leaves the process running."""
+def estimator_checkpoints(training):
+    return sorted(training.folder.glob(".checkpoints/*/estimator/model.ckpt-*.index"))
+
+
+def wait_for_checkpoint(training, process, found=checkpoints, at_least=1):
+    """Until there are some; leaves the process running."""
     deadline = time.monotonic() + 60
-    while not checkpoints(training):
+    while len(found(training)) < at_least:
         assert process.poll() is None, process.communicate()[0][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -157,8 +182,7 @@ def test_sigterm_saves_first(training):
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(training):
     process = training(0, slow=0.05)
-    while len(checkpoints(training)) < 2:
-        wait_for_checkpoint(training, process)
+    wait_for_checkpoint(training, process, at_least=2)
     kill(process)
     older, newer = checkpoints(training)[-2:]
     for file in newer.glob("variables.data*"):
@@ -174,28 +198,25 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(training)
     assert weights(training, 1) == weights(training, 2)
 
 
-@pytest.mark.parametrize("how", ["resume=False", "other arguments", "other code", "other inputs"])
-def test_what_is_not_the_same_training_starts_afresh(training, how, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_an_estimator_too_goes_on_where_it_was(training, module_file, how):
+    module = module_file(ESTIMATOR, "resumed_estimator")
+    finished(training(0, module_file=module))
+    process = training(1, slow=0.05, module_file=module)
+    wait_for_checkpoint(training, process, estimator_checkpoints, at_least=3)  # the first is that of step 0
+    process.send_signal(how)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    if how == signal.SIGTERM:
+        saved = int(output.partition("it is saved at step ")[2].split(";")[0])
+        assert any(f"model.ckpt-{saved}." in path.name for path in estimator_checkpoints(training))
+    assert "from step" in finished(training(2, module_file=module))
+    assert state(training, 2)["step"] == state(training, 0)["step"] == 90
+    assert state(training, 2)["metrics"] == pytest.approx(state(training, 0)["metrics"], rel=1e-4)
+
+
+def test_asked_to_it_starts_afresh(training):
     process = training(0, slow=0.05)
     wait_for_checkpoint(training, process)
     kill(process)
-    changes = {}
-    if how == "resume=False":
-        changes["resume"] = 0
-    elif how == "other arguments":
-        changes["train_args"] = json.dumps({"num_epochs": 1, "batch_size": 3, "seed": 1})
-    elif how == "other code":
-        module = next(tmp_path.glob("code_of_*/*.py"))
-        module.write_text(module.read_text() + "\n# changed\n")
-    else:
-        shutil.copytree(tmp_path / "schema", tmp_path / "Trainer" / "schema")
-        for name in ("examples", "schema"):
-            shutil.move(tmp_path / name, tmp_path / f"moved_{name}")
-        run = RUN.replace('"examples")', '"moved_examples")').replace('"schema")', '"moved_schema")')
-        globals()["RUN"], before = run, RUN
-        try:
-            assert "from step" not in finished(training(1))
-        finally:
-            globals()["RUN"] = before
-        return
-    assert "from step" not in finished(training(1, **changes))
+    assert "from step" not in finished(training(1, resume=0))
