@@ -21,6 +21,27 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+def check_variables(prefix: str) -> int | None:
+    """Reads every variable of a TensorFlow checkpoint, so that damage is found while nothing is overwritten yet.
+
+    Args:
+        prefix: Path of the checkpoint without the endings of its files.
+
+    Returns:
+        Its global step; None if it has none (an Estimator's has).
+
+    Raises:
+        tf.errors.OpError: If it is damaged or not whole.
+    """
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(prefix)
+    names = reader.get_variable_to_shape_map()
+    for name in names:
+        reader.get_tensor(name)
+    return int(reader.get_tensor("global_step")) if "global_step" in names else None
+
+
 def remove_checkpoints(folder: str | None) -> None:
     """Removes all checkpoints of a training: it is over, or is to start afresh."""
     if folder:

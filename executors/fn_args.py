@@ -6,13 +6,12 @@ import os
 from typing import Any
 
 import attr
-from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.components.trainer import fn_args_utils
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from polytrainer.executors.checkpoints import fingerprint
-from polytrainer.executors.inputs import read_hyperparameters
+from polytrainer.executors.inputs import read_hyperparameters, read_num_examples
 from polytrainer.proto import args, keys
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
@@ -66,7 +65,7 @@ def resolve(
     result.eval_args = args.parse(exec_properties.get(keys.EVAL_ARGS), EvalArgs)
     result.train_args.splits[:] = result.train_args.splits or ["train"]
     result.eval_args.splits[:] = result.eval_args.splits or ["eval"]
-    result.num_examples = _num_examples(input_dict)
+    result.num_examples = read_num_examples(input_dict)
     result.test_files = {
         split: [
             io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict[keys.EXAMPLES], split)
@@ -91,13 +90,3 @@ def _checkpoint_dir(
     name = fingerprint({"inputs": inputs, "properties": said, "code": code_fingerprint})
     node_folder = os.path.dirname(os.path.dirname(model_uri))  # above <output key>/<execution>
     return os.path.join(node_folder, ".checkpoints", name)
-
-
-def _num_examples(input_dict: Artifacts) -> dict[str, int] | None:
-    if not input_dict.get(keys.STATISTICS):
-        return None
-    artifact = artifact_utils.get_single_instance(input_dict[keys.STATISTICS])
-    return {
-        split: int(stats_artifact_utils.load_statistics(artifact, split).proto().datasets[0].num_examples)
-        for split in artifact_utils.decode_split_names(artifact.split_names)
-    }

@@ -62,3 +62,20 @@ def read_hyperparameters(input_dict: dict[str, list[Artifact]]) -> dict[str, Any
     if not isinstance(result, dict):
         raise ValueError(f"{path}, which holds a {type(result).__name__}")
     return result
+
+
+def read_num_examples(input_dict: dict[str, list[Artifact]]) -> dict[str, int] | None:
+    """Number of examples by split, from the statistics; None if the node has none.
+
+    Raises:
+        OSError, ValueError, tf.errors.OpError: If there are no statistics where they should be.
+    """
+    if not input_dict.get(keys.STATISTICS):
+        return None
+    from tfx.components.statistics_gen import stats_artifact_utils
+
+    artifact = artifact_utils.get_single_instance(input_dict[keys.STATISTICS])
+    return {
+        split: int(stats_artifact_utils.load_statistics(artifact, split).proto().datasets[0].num_examples)
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }

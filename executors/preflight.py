@@ -17,7 +17,7 @@ from polytrainer.executors.data import records
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.errors import PreflightError, UserCodeError
 from polytrainer.executors.frameworks import framework_of
-from polytrainer.executors.inputs import only_file, read_hyperparameters, read_schema
+from polytrainer.executors.inputs import only_file, read_hyperparameters, read_num_examples, read_schema
 from polytrainer.proto import args, keys
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
@@ -62,6 +62,12 @@ def check(input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[s
         *_args_and_splits(input_dict, exec_properties),
         *_custom_config(exec_properties),
         *_input(input_dict, keys.SCHEMA, "one schema.pbtxt", lambda uri: read_schema(only_file(uri))),
+        *_input(
+            input_dict,
+            keys.STATISTICS,
+            "the output of a StatisticsGen component",
+            lambda _: read_num_examples(input_dict),
+        ),
         *_input(input_dict, keys.TRANSFORM_GRAPH, "the output of a Transform component", _transform_graph),
         *_input(
             input_dict,
@@ -157,9 +163,11 @@ def _input(input_dict: Artifacts, key: str, expected: str, look: Callable[[str],
         return [
             Problem(key, f"{len(artifacts)} artifacts, {uris}", "one", "Put a Resolver before it that chooses one.")
         ]
+    import tensorflow as tf
+
     try:
         look(artifacts[0].uri)
-    except (OSError, ValueError, fileio.NotFoundError) as error:
+    except (OSError, ValueError, fileio.NotFoundError, tf.errors.OpError) as error:
         return [Problem(key, str(error), expected, _RUN_UPSTREAM)]
     return []
 

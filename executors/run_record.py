@@ -1,29 +1,36 @@
-"""What a run leaves for people and tools to read: metrics.csv and trainer_state.json."""
+"""What a run leaves for people and tools to read: metrics.csv and trainer_state.json. On any file system TFX knows."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from tfx.dsl.io import fileio
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+
+def write_csv(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes all rows; a column for each name that any of them has.
 
     Whole each time: a resumed run has new output folders, and the rows from before belong into them too.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write(path, text.getvalue().encode())
 
 
 def write_state(model_run_dir: str, state: Mapping[str, Any]) -> None:
     """Writes trainer_state.json. What JSON has no form for is written as its repr."""
-    path = Path(model_run_dir) / "trainer_state.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(state, indent=2, default=repr))
+    write(os.path.join(model_run_dir, "trainer_state.json"), json.dumps(state, indent=2, default=repr).encode())
+
+
+def write(path: str, content: bytes) -> None:
+    """Writes a file, and the folders above it."""
+    fileio.makedirs(os.path.dirname(path))
+    with fileio.open(path, "wb") as file:
+        file.write(content)

@@ -163,7 +163,15 @@ class BaseTrainer:
         Raises:
             PreflightError: With everything that does not fit.
         """
-        for name in ("schema", "transform_output", "feature_spec", "schedule", "_stored_spec", "_is_raw"):
+        for name in (
+            "schema",
+            "transform_output",
+            "feature_spec",
+            "schedule",
+            "_stored_spec",
+            "_is_raw",
+            "_transform_layer",
+        ):
             vars(self).pop(name, None)
         self.fn_args = fn_args
         problems = self._override(fn_args.hyperparameters)

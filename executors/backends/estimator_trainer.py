@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-import shutil
+import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from tfx.dsl.io import fileio
+from tfx.utils import io_utils
 
 from polytrainer.executors.backends import estimator_shim
 from polytrainer.executors.backends.base import BaseTrainer
+from polytrainer.executors.checkpoints import check_variables
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.data.feature_specs import optional
@@ -56,7 +58,7 @@ class EstimatorTrainer(BaseTrainer):
         with estimator_shim.available():
             self.bind(fn_args)
             self._check_args()
-            folder = Path(fn_args.checkpoint_dir or fn_args.model_run_dir) / "estimator"
+            folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
             resumed_from = _newest_readable_step(folder)
             estimator = self._configured(self.model_fn(), folder)
             facts = {"model": type(estimator).__name__}
@@ -89,7 +91,7 @@ class EstimatorTrainer(BaseTrainer):
             step = until
             found = self.evaluate(estimator, self.files(self.fn_args.eval_files))
             history.append({"step": step, **found})
-            write_csv(Path(self.fn_args.model_run_dir) / "logs" / "metrics.csv", history)
+            write_csv(os.path.join(self.fn_args.model_run_dir, "logs", "metrics.csv"), history)
             if stopping:
                 value = _watched(found, stopping.metric or "loss")
                 sign = 1 if args.best_mode(stopping) == "min" else -1
@@ -110,13 +112,13 @@ class EstimatorTrainer(BaseTrainer):
         """Writes `Format-Serving` and `Format-TFMA`, and calls the first on real examples."""
         between = self.interface()
         serving = estimator.export_saved_model(
-            str(Path(self.fn_args.model_run_dir) / "export"),
+            os.path.join(self.fn_args.model_run_dir, "export"),
             lambda: self._receiver(between),
             checkpoint_path=checkpoint,
         )
         serving = serving.decode() if isinstance(serving, bytes) else serving
         _check(serving, self._raw_examples(between))
-        shutil.copytree(serving, self.fn_args.serving_model_dir)
+        io_utils.copy_dir(serving, self.fn_args.serving_model_dir)
         import tensorflow_model_analysis as tfma
 
         if hasattr(getattr(tfma, "export", None), "export_eval_savedmodel"):
@@ -127,8 +129,8 @@ class EstimatorTrainer(BaseTrainer):
                 checkpoint_path=checkpoint,
             )
             serving = exported.decode() if isinstance(exported, bytes) else exported
-        shutil.copytree(serving, self.fn_args.eval_model_dir)
-        shutil.rmtree(Path(self.fn_args.model_run_dir) / "export")
+        io_utils.copy_dir(serving, self.fn_args.eval_model_dir)
+        fileio.rmtree(os.path.join(self.fn_args.model_run_dir, "export"))
 
     # ---- inside
 
@@ -146,14 +148,14 @@ class EstimatorTrainer(BaseTrainer):
         if problems:
             raise PreflightError(problems)
 
-    def _configured(self, estimator: Any, folder: Path) -> Any:
+    def _configured(self, estimator: Any, folder: str) -> Any:
         """The same Estimator in our folder, with our seed, our start, and one more signature."""
         if not isinstance(estimator, tf.estimator.Estimator):
             got = f"{type(estimator).__module__}.{type(estimator).__name__}"
             raise PreflightError([Problem("what model_fn returned", got, "a tf.estimator.Estimator")])
         every = self.fn_args.train_args.checkpoint_every_n_steps or self.schedule.steps_per_epoch
         config = estimator.config.replace(
-            model_dir=str(folder), tf_random_seed=self.seed, save_checkpoints_steps=every, save_checkpoints_secs=None
+            model_dir=folder, tf_random_seed=self.seed, save_checkpoints_steps=every, save_checkpoints_secs=None
         )
 
         def model_fn(features: Any, labels: Any, mode: Any, config: Any) -> Any:
@@ -208,12 +210,13 @@ class EstimatorTrainer(BaseTrainer):
         stored = dataset.first_records(self.files(self.fn_args.eval_files), 16)
         return stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
 
-    def _keep_logs(self, folder: Path) -> None:
+    def _keep_logs(self, folder: str) -> None:
         """Copies events beside the other logs: the folder they are in goes when the run succeeds."""
-        for events in folder.rglob("events.out.tfevents.*"):
-            target = Path(self.fn_args.model_run_dir) / "logs" / events.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(events, target)
+        for parent, _, names in list(fileio.walk(folder)):
+            for name in names:
+                if name.startswith("events.out.tfevents."):
+                    target = os.path.join(self.fn_args.model_run_dir, "logs", os.path.relpath(parent, folder), name)
+                    io_utils.copy_file(os.path.join(parent, name), os.path.normpath(target), overwrite=True)
 
 
 def _without_need_of_label(between: Interface) -> dict[str, Any]:
@@ -248,31 +251,29 @@ def _watched(found: dict[str, float], metric: str) -> float:
 
 def _kept_apart(checkpoint: str) -> str:
     """A copy of a checkpoint, where the Estimator does not clean it up."""
-    folder = Path(checkpoint).parent / "best"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for file in Path(checkpoint).parent.glob(f"{Path(checkpoint).name}.*"):
-        shutil.copyfile(file, folder / file.name)
-    return str(folder / Path(checkpoint).name)
+    folder = os.path.join(os.path.dirname(checkpoint), "best")
+    if fileio.exists(folder):
+        fileio.rmtree(folder)
+    for file in fileio.glob(f"{checkpoint}.*"):
+        io_utils.copy_file(file, os.path.join(folder, os.path.basename(file)))
+    return os.path.join(folder, os.path.basename(checkpoint))
 
 
-def _newest_readable_step(folder: Path) -> int:
+def _newest_readable_step(folder: str) -> int:
     """The step of the newest checkpoint that can be read, which becomes the Estimator's latest; 0 without one."""
-    state = tf.train.get_checkpoint_state(str(folder))
+    state = tf.train.get_checkpoint_state(folder)
     paths = list(state.all_model_checkpoint_paths) if state else []
     for path in reversed(paths):
         try:
-            reader = tf.train.load_checkpoint(path)
-            for name in reader.get_variable_to_shape_map():
-                reader.get_tensor(name)
-            step = int(reader.get_tensor("global_step"))
+            step = check_variables(path)
         except Exception as error:
             logging.warning("The checkpoint %s cannot be read (%s); going back to the one before.", path, error)
             continue
         kept = paths[: paths.index(path) + 1]
-        tf.compat.v1.train.update_checkpoint_state(str(folder), path, all_model_checkpoint_paths=kept)
-        return step
-    shutil.rmtree(folder, ignore_errors=True)
+        tf.compat.v1.train.update_checkpoint_state(folder, path, all_model_checkpoint_paths=kept)
+        return step or 0
+    if fileio.exists(folder):
+        fileio.rmtree(folder)
     return 0
 
 

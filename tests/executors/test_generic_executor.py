@@ -215,6 +215,12 @@ def test_a_transform_graph_that_is_not_whole(node, saves_a_model):
     refused(node, "transform_graph: got no transformed_metadata in", module_file=saves_a_model)
 
 
+def test_statistics_that_are_not_there(node, saves_a_model):
+    folder = node.give("statistics", "ExampleStatistics", "statistics", {})
+    node.input_dict["statistics"][0].split_names = '["train"]'
+    refused(node, f"statistics: got .*{folder}.*the output of a StatisticsGen", module_file=saves_a_model)
+
+
 def test_a_base_model_that_was_cleaned_up(node, saves_a_model):
     node.give("base_model", "Model", "base", {})
     refused(node, "base_model: got no serving model at", module_file=saves_a_model)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tensorflow.keras.callbacks import Callback
@@ -106,7 +105,7 @@ class PrintProgress(Callback):  # type: ignore[misc]
 class KeepHistory(Callback):  # type: ignore[misc]
     """Keeps a row of metrics an epoch, and writes them all as a CSV file."""
 
-    def __init__(self, progress: Progress, path: Path):
+    def __init__(self, progress: Progress, path: str):
         super().__init__()
         self.progress, self.path = progress, path
 

@@ -21,7 +21,7 @@ from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
 from polytrainer.executors.backends.keras import weights
 from polytrainer.executors.backends.keras.callbacks import Progress
-from polytrainer.executors.checkpoints import Checkpoints
+from polytrainer.executors.checkpoints import Checkpoints, check_variables
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed import strategies
@@ -129,14 +129,14 @@ class KerasTrainer(BaseTrainer):
         `history` writes metrics.csv; `tensorboard` writes events; `early_stopping` is there where `TrainArgs` ask for
         it; `checkpoint` saves what a run that died is resumed from.
         """
-        train_args, logs = self.fn_args.train_args, Path(self.fn_args.model_run_dir) / "logs"
+        train_args, logs = self.fn_args.train_args, os.path.join(self.fn_args.model_run_dir, "logs")
         used: dict[str, Any] = {
             "count": callbacks_lib.CountSteps(progress),
             "progress": callbacks_lib.PrintProgress(progress, train_args.log_every_n_steps),
-            "history": callbacks_lib.KeepHistory(progress, logs / "metrics.csv"),
+            "history": callbacks_lib.KeepHistory(progress, os.path.join(logs, "metrics.csv")),
         }
         if is_chief():
-            used["tensorboard"] = tf.keras.callbacks.TensorBoard(str(logs))
+            used["tensorboard"] = tf.keras.callbacks.TensorBoard(logs)
         if train_args.HasField("early_stopping"):
             stopping = train_args.early_stopping
             used["early_stopping"] = callbacks_lib.StopEarly(
@@ -182,7 +182,7 @@ class KerasTrainer(BaseTrainer):
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
             saved_model.check(path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))))
-        weights.save(model, Path(self.fn_args.serving_model_dir).parent / WEIGHTS_FOLDER)
+        weights.save(model, os.path.join(os.path.dirname(self.fn_args.serving_model_dir), WEIGHTS_FOLDER))
 
     # ---- inside
 
@@ -285,6 +285,7 @@ class KerasTrainer(BaseTrainer):
             if best.exists():
                 with np.load(best, allow_pickle=False) as arrays:
                     progress.best_weights = [arrays[name] for name in arrays.files]
+            check_variables(str(folder / "variables"))  # before any of them is overwritten
             checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
             checkpoint.read(str(folder / "variables")).assert_existing_objects_matched()
             progress.restore(saved)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from polytrainer.executors.run_record import write
 
 FILE = "weights.npz"
 
@@ -33,15 +36,16 @@ class Match:
         return "; ".join(parts)
 
 
-def save(model: Any, folder: Path) -> None:
+def save(model: Any, folder: str) -> None:
     """Writes weights.npz: an array for each weight, called `<layer>/<number of the weight in its layer>`."""
     import numpy as np
 
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {
         f"{layer.name}/{number}": array for layer in model.layers for number, array in enumerate(layer.get_weights())
     }
-    np.savez(folder / FILE, **arrays)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write(os.path.join(folder, FILE), content.getvalue())
 
 
 def load(model: Any, path: str) -> Match:
