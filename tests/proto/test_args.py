@@ -94,6 +94,39 @@ def test_every_problem_is_reported_not_only_the_first():
     assert len(args.check(TrainArgs(num_steps=-1, batch_size=-1), EvalArgs(num_steps=-1))) == 3
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"precision": "64"}, "train_args.precision: got '64'; expected one of 32, bf16-mixed, 16-mixed."),
+        ({"strategy": "horovod"}, "train_args.strategy: got 'horovod'; expected one of default, mirrored, multi"),
+        ({"early_stopping": {"metric": "novelty"}}, "train_args.early_stopping.mode: got no mode for the metric 'nov"),
+        ({"early_stopping": {"mode": "up"}}, "train_args.early_stopping.mode: got 'up'; expected one of min, max."),
+        ({"early_stopping": {"patience": -1}}, "train_args.early_stopping.patience: got -1; expected 0 or more."),
+        ({"early_stopping": {"min_delta": float("nan")}}, "train_args.early_stopping.min_delta: got nan"),
+    ],
+)
+def test_what_is_not_known_is_a_problem(changes, said):
+    [problem] = args.check(TrainArgs(**changes), EvalArgs())
+    assert str(problem).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "mode"),
+    [
+        ({}, "min"),
+        ({"metric": "val_loss"}, "min"),
+        ({"metric": "binary_crossentropy"}, "min"),
+        ({"metric": "mean_absolute_error"}, "min"),
+        ({"metric": "sparse_categorical_accuracy"}, "max"),
+        ({"metric": "auc"}, "max"),
+        ({"metric": "novelty"}, None),
+        ({"metric": "accuracy", "mode": "min"}, "min"),
+    ],
+)
+def test_the_better_direction_of_a_metric_follows_from_its_name(stopping, mode):
+    assert args.best_mode(TrainArgs(early_stopping=stopping).early_stopping) == mode
+
+
 @given(
     splits=st.lists(st.text(max_size=5), max_size=3),
     num_steps=st.integers(-(2**31), 2**31 - 1),
