@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +202,8 @@ class KerasTrainer(BaseTrainer):
             # Keras 3 builds its metrics from the first batch, which it cannot do from one that is spread over workers
             model.test_on_batch(*(batch if self.label_key is not None else (batch,)))
             model.reset_metrics()
-        model.optimizer.build(model.trainable_variables)
+        if hasattr(model.optimizer, "build"):  # those of tf.keras.optimizers.legacy make their variables as they go
+            model.optimizer.build(model.trainable_variables)
         return model
 
     def _check_inputs(self, model: Any) -> None:
@@ -312,12 +312,11 @@ def _nothing() -> Iterator[None]:
 
 
 def _trackable(model: Any) -> Any:
-    """What of a model a SavedModel must hold: its variables, and the layers that own tables.
+    """What of a model a SavedModel must hold: its variables, and the layers, which may own tables.
 
-    A Keras 3 model that is saved with its own signature traces itself as well, with float inputs whatever they are, and
-    fails on a subclass that takes integers. Its parts do not.
+    Not the model itself: a Keras 3 one would trace itself as well, with float inputs whatever they are, and fail on a
+    subclass that takes integers; a Keras 2 one would bring its optimizer, and a legacy optimizer cannot be loaded back.
     """
-    if version("keras").startswith("2."):
-        return model
     leaves = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, tf.keras.Model)]
-    return [[variable.value for variable in model.variables], leaves]
+    held = [variable if isinstance(variable, tf.Variable) else variable.value for variable in model.variables]
+    return [held, leaves]

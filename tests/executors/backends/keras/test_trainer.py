@@ -154,6 +154,16 @@ def test_the_banner_and_plain_lines_of_progress_are_printed(keras_node, capsys):
     assert "\r" not in screen
 
 
+def test_a_legacy_optimizer_of_keras_2_trains_too(keras_node, module_file):
+    import tensorflow as tf
+
+    if tf.__version__ >= "2.16":
+        pytest.skip("Keras 3 has none")
+    source = MODULE.replace("tf.keras.optimizers.Adam(", "tf.keras.optimizers.legacy.Adam(")
+    keras_node.run(module_file=module_file(source, "legacy_optimizer"))
+    assert state(keras_node)["step"] == 6
+
+
 # ---- how long
 
 
