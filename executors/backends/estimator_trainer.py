@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,11 +27,12 @@ from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.progress import ProgressLine
 from polytrainer.executors.result import TrainResult
-from polytrainer.executors.run_record import write_csv
+from polytrainer.executors.run_record import write, write_csv
 from polytrainer.executors.termination import Termination
 from polytrainer.proto import args
 from polytrainer.proto.problems import Problem
 
+_COURSE = "course.json"
 NAMED = "raw"  # signatures that take raw features by name are `raw:predict` and so on, as Estimator calls them
 
 
@@ -52,6 +55,8 @@ class EstimatorTrainer(BaseTrainer):
     the same model again.
     """
 
+    _checkpoint: str | None = None  # to evaluate and save; None for the newest
+
     def run_fn(self, fn_args: FnArgs) -> TrainResult:
         """Trains, evaluates, tests and saves: what TFX calls."""
         started = time.monotonic()
@@ -61,60 +66,67 @@ class EstimatorTrainer(BaseTrainer):
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
             resumed_from = _newest_readable_step(folder)
             estimator = self._configured(self.model_fn(), folder)
-            facts = {"model": type(estimator).__name__}
+            facts = {
+                "model": type(estimator).__name__,
+                "precision": "32",
+                "device": ", ".join(device.name for device in tf.config.get_visible_devices()),
+            }
             self.log_banner({**facts, "resumed": f"from step {resumed_from}"} if resumed_from else facts)
-            history, best = self.train(estimator, resumed_from)
-            metrics = self.evaluate(estimator, self.files(fn_args.eval_files), best)
+            history = self.train(estimator, resumed_from)
+            metrics = self.evaluate(estimator, self.files(fn_args.eval_files))
             metrics.update(self.test_fn(estimator))
-            self.save(estimator, best)
+            self.save(estimator)
             self._keep_logs(folder)
         steps = int(estimator.get_variable_value("global_step"))
         told = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
         self.write_state("estimator", told, started)
         return TrainResult(metrics, steps=steps, framework="estimator")
 
-    def train(self, estimator: Any, first_step: int) -> tuple[list[dict[str, float]], str | None]:
+    def train(self, estimator: Any, first_step: int) -> list[dict[str, float]]:
         """Trains to the last step, in one go, or epoch by epoch where early stopping asks for evaluations.
 
         Returns:
-            Metrics of each evaluation, and the checkpoint to save (None: the last).
+            Metrics of each evaluation. What is evaluated and saved from then on is the best checkpoint, where there is
+            early stopping, else the last.
         """
         schedule, train_args = self.schedule, self.fn_args.train_args
         stopping = train_args.early_stopping if train_args.HasField("early_stopping") else None
         each = schedule.steps_per_epoch if stopping else schedule.total_steps
-        history: list[dict[str, float]] = []
-        best: tuple[float, str] | None = None
-        waited, step = 0, first_step
-        while step < schedule.total_steps and (stopping is None or waited < (stopping.patience or 3)):
+        patience = (stopping.patience or 3) if stopping else math.inf
+        self._checkpoint = None
+        course = _Course.found(estimator.model_dir, first_step)
+        step = first_step
+        while step < schedule.total_steps and course.waited < patience:
             until = min(schedule.total_steps, (step // each + 1) * each)
             self._train_until(estimator, step, until)
             step = until
             found = self.evaluate(estimator, self.files(self.fn_args.eval_files))
-            history.append({"step": step, **found})
-            write_csv(os.path.join(self.fn_args.model_run_dir, "logs", "metrics.csv"), history)
+            course.history.append({"step": step, **found})
+            write_csv(os.path.join(self.fn_args.model_run_dir, "logs", "metrics.csv"), course.history)
             if stopping:
                 value = _watched(found, stopping.metric or "loss")
                 sign = 1 if args.best_mode(stopping) == "min" else -1
-                if best is None or sign * (value - best[0]) < -stopping.min_delta:
-                    best, waited = (value, _kept_apart(estimator.latest_checkpoint())), 0
-                else:
-                    waited += 1
-        return history, best[1] if best else None
+                course.take(sign * value, stopping.min_delta, estimator.latest_checkpoint())
+            course.keep(estimator.model_dir)
+        self._checkpoint = course.best_checkpoint
+        return course.history
 
-    def evaluate(self, estimator: Any, files: Sequence[str], checkpoint: str | None = None) -> dict[str, float]:
+    def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
         """The Estimator's metrics over all examples of some files."""
-        found = estimator.evaluate(
-            lambda: self.input_fn(files, training=False), steps=self.fn_args.eval_steps, checkpoint_path=checkpoint
+        found = model.evaluate(
+            lambda: self.input_fn(files, training=False),
+            steps=self.fn_args.eval_steps,
+            checkpoint_path=self._checkpoint,
         )
         return {name: float(value) for name, value in found.items() if name != "global_step"}
 
-    def save(self, estimator: Any, checkpoint: str | None = None) -> None:
+    def save(self, estimator: Any) -> None:
         """Writes `Format-Serving` and `Format-TFMA`, and calls the first on real examples."""
         between = self.interface()
         serving = estimator.export_saved_model(
             os.path.join(self.fn_args.model_run_dir, "export"),
             lambda: self._receiver(between),
-            checkpoint_path=checkpoint,
+            checkpoint_path=self._checkpoint,
         )
         serving = serving.decode() if isinstance(serving, bytes) else serving
         _check(serving, self._raw_examples(between))
@@ -126,7 +138,7 @@ class EstimatorTrainer(BaseTrainer):
                 estimator=estimator,
                 export_dir_base=serving + "-eval",
                 eval_input_receiver_fn=lambda: self._eval_receiver(between),
-                checkpoint_path=checkpoint,
+                checkpoint_path=self._checkpoint,
             )
             serving = exported.decode() if isinstance(exported, bytes) else exported
         io_utils.copy_dir(serving, self.fn_args.eval_model_dir)
@@ -217,6 +229,44 @@ class EstimatorTrainer(BaseTrainer):
                 if name.startswith("events.out.tfevents."):
                     target = os.path.join(self.fn_args.model_run_dir, "logs", os.path.relpath(parent, folder), name)
                     io_utils.copy_file(os.path.join(parent, name), os.path.normpath(target), overwrite=True)
+
+
+@dataclass
+class _Course:
+    """What the evaluations of a training found, kept beside its checkpoints, so that a resumed one knows it too.
+
+    Attributes:
+        history: Metrics of each.
+        best: The best value of the watched metric, less being better.
+        best_checkpoint: And the checkpoint that had it.
+        waited: Evaluations since then.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float | None = None
+    best_checkpoint: str | None = None
+    waited: int = 0
+
+    @classmethod
+    def found(cls, folder: str, step: int) -> _Course:
+        """That of the training in a folder, if it got no further than the checkpoint that it is resumed from."""
+        path = os.path.join(folder, _COURSE)
+        if not fileio.exists(path):
+            return cls()
+        with fileio.open(path, "rb") as file:
+            course = cls(**json.loads(file.read()))
+        return course if course.history[-1]["step"] <= step else cls()
+
+    def take(self, value: float, min_delta: float, checkpoint: str) -> None:
+        """Compares an evaluation with the best so far."""
+        if self.best is None or value - self.best < -min_delta:
+            self.best, self.best_checkpoint, self.waited = value, _kept_apart(checkpoint), 0
+        else:
+            self.waited += 1
+
+    def keep(self, folder: str) -> None:
+        """Writes it down."""
+        write(os.path.join(folder, _COURSE), json.dumps(vars(self)).encode())
 
 
 def _without_need_of_label(between: Interface) -> dict[str, Any]:

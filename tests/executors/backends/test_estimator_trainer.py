@@ -115,10 +115,26 @@ def test_it_starts_from_a_base_model(estimator_node, tmp_path):
 def test_early_stopping_saves_the_best(estimator_node):
     stopping = {"metric": "accuracy", "patience": 2, "min_delta": 1.0}  # nothing is ever better than the first
     args = {"num_epochs": 50, "batch_size": 4, "seed": 1, "early_stopping": stopping}
-    estimator_node.run(train_args=json.dumps(args))
+    estimator_node.run(train_args=json.dumps(args), eval_args=json.dumps({"test_splits": ["eval"]}))
     told = state(estimator_node)
     assert [row["step"] for row in told["history"]] == [2, 4, 6]
     assert told["metrics"]["loss"] == pytest.approx(told["history"][0]["loss"])
+    assert told["metrics"]["eval.loss"] == told["metrics"]["loss"]  # the test is of the best too
+
+
+def test_what_evaluations_found_is_known_after_a_resume(tmp_path):
+    from polytrainer.executors.backends.estimator_trainer import _Course
+
+    (tmp_path / "model.ckpt-2.index").write_text("")
+    course = _Course.found(str(tmp_path), 0)
+    course.history.append({"step": 2, "loss": 1.0})
+    course.take(1.0, 0.0, str(tmp_path / "model.ckpt-2"))
+    course.take(1.5, 0.0, str(tmp_path / "model.ckpt-4"))
+    course.keep(str(tmp_path))
+    assert _Course.found(str(tmp_path), 2) == course
+    assert course.waited == 1
+    assert course.best_checkpoint == str(tmp_path / "best" / "model.ckpt-2")
+    assert _Course.found(str(tmp_path), 1) == _Course()  # a checkpoint from before it: what came after is not known
 
 
 def test_a_killed_training_goes_on_where_it_was(estimator_node, module_file):
