@@ -380,3 +380,51 @@ def test_a_feature_spec_of_ones_own_is_enough(keras_node, module_file):
     del keras_node.input_dict["schema"]
     keras_node.run(module_file=module_file(MODULE.replace('"label", hid', f'"label", {spec}, hid'), "with_spec"))
     assert state(keras_node)["step"] == 6
+
+
+def test_ragged_and_bytes_features_train_and_serve(node, module_file):
+    import tensorflow as tf
+
+    schema = """
+        feature { name: "ids" type: INT }
+        feature { name: "word" type: BYTES presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } }
+        feature { name: "label" type: INT presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } }
+        represent_variable_length_as_ragged: true
+    """
+    node.give("schema", "Schema", "schema", {"schema.pbtxt": schema})
+    rows = [{"ids": [number] * (number % 3), "word": [b"odd" if number % 2 else b"even"]} for number in range(8)]
+    for split in ("train", "eval"):
+        path = str(node.examples_uri / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz")
+        with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+            for number, row in enumerate(rows):
+                features = {name: values for name, values in row.items() if values}
+                writer.write(serialized(**features, label=[number % 2]))
+    source = """
+        import tensorflow as tf
+        from polytrainer import KerasTrainer
+
+        class Model(tf.keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.words = tf.keras.layers.StringLookup(vocabulary=["odd", "even"])
+                self.out = tf.keras.layers.Dense(1, activation="sigmoid")
+
+            def call(self, features, training=False):
+                total = tf.cast(tf.reduce_sum(features["ids"], axis=1), tf.float32)
+                word = tf.cast(tf.reshape(self.words(features["word"]), [-1]), tf.float32)
+                return self.out(tf.stack([total, word], axis=1))
+
+        class Mine(KerasTrainer):
+            def model_fn(self):
+                model = Model()
+                model.compile("adam", "binary_crossentropy")
+                return model
+
+        run_fn = Mine(label_key="label").run_fn
+    """
+    node.run(module_file=module_file(source, "ragged_module"))
+    signatures = loaded(node).signatures
+    by_example = signatures["serving_default"](examples=tf.constant([serialized(ids=[1, 2], word=[b"odd"])]))
+    none = tf.int64.min
+    by_name = signatures["predict"](ids=tf.constant([[1, 2, none]], tf.int64), word=tf.constant([["odd"]]))
+    assert by_example["outputs"].numpy().tolist() == by_name["outputs"].numpy().tolist()
