@@ -21,7 +21,6 @@ from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.checkpoints import check_variables
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
-from polytrainer.executors.data.feature_specs import optional
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
@@ -199,7 +198,7 @@ class EstimatorTrainer(BaseTrainer):
     def _receiver(self, between: Interface) -> Any:
         """Serialized raw tf.Examples in, or raw features by name."""
         examples = tf.compat.v1.placeholder(tf.string, [None], name="examples")
-        parsed = tf.io.parse_example(examples, _without_need_of_label(between))
+        parsed = tf.io.parse_example(examples, between.label_optional_spec)
         by_name = {name: parsed[name] for name in between.serving_names}
         return tf.estimator.export.ServingInputReceiver(
             self._transformed(parsed), {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
@@ -267,13 +266,6 @@ class _Course:
     def keep(self, folder: str) -> None:
         """Writes it down."""
         write(os.path.join(folder, _COURSE), json.dumps(vars(self)).encode())
-
-
-def _without_need_of_label(between: Interface) -> dict[str, Any]:
-    return {
-        name: feature if name in between.serving_names else optional(feature)
-        for name, feature in between.raw_spec.items()
-    }
 
 
 def _transformed_output(features: dict[str, Any]) -> Any:

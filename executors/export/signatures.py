@@ -29,6 +29,14 @@ class Interface:
     transform: Any | None
     feature_names: tuple[str, ...]
 
+    @property
+    def label_optional_spec(self) -> FeatureSpec:
+        """How raw examples are parsed that may lack what the model does not need, which is the label."""
+        return {
+            name: feature if name in self.serving_names else optional(feature)
+            for name, feature in self.raw_spec.items()
+        }
+
 
 def interface(
     feature_spec: FeatureSpec, label_key: str | None, transform_output: Any | None, raw_label_key: str | None
@@ -102,9 +110,7 @@ def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: I
 
     module.transform_layer = between.transform
     serving_spec = {name: between.raw_spec[name] for name in between.serving_names}
-    whole_spec = {
-        name: feature if name in serving_spec else optional(feature) for name, feature in between.raw_spec.items()
-    }
+    whole_spec = between.label_optional_spec
     examples = [tf.TensorSpec([None], tf.string, name="examples")]
 
     def transformed(raw: Mapping[str, Any]) -> dict[str, Any]:
