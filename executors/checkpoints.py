@@ -56,27 +56,32 @@ class Checkpoints:
 
     Attributes:
         folder: Where they are.
+        keep: How many of the newest are kept.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, keep: int = KEPT):
+        self.folder, self.keep = Path(folder), keep
 
     def save(self, step: int, write: Callable[[Path], None]) -> Path:
-        """Adds a checkpoint and drops all but the newest two.
+        """Adds a checkpoint and drops all but the newest.
 
         Args:
             step: Its number; one that exists already is replaced.
             write: Fills an empty folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial, final = self.folder / f"partial-{step}", self._of(step)
+        partial, final = self.folder / f"partial-{step}", self.path(step)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        write(partial)
+        try:
+            write(partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        for old in self.steps()[:-KEPT]:
-            shutil.rmtree(self._of(old), ignore_errors=True)
+        for old in self.steps()[: -self.keep]:
+            shutil.rmtree(self.path(old), ignore_errors=True)
         return final
 
     def restore(self, read: Callable[[Path], Any]) -> Any | None:
@@ -93,11 +98,11 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
         for step in reversed(self.steps()):
             try:
-                return read(self._of(step))
+                return read(self.path(step))
             except Exception as error:
                 logging.warning(
                     "The checkpoint %s cannot be read (%s: %s); going back to the one before.",
-                    self._of(step),
+                    self.path(step),
                     type(error).__name__,
                     error,
                 )
@@ -112,5 +117,6 @@ class Checkpoints:
         """Removes them all, and the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _of(self, step: int) -> Path:
+    def path(self, step: int) -> Path:
+        """The folder of a step's checkpoint, there or not."""
         return self.folder / f"step-{step:08}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import attr
@@ -29,6 +30,7 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
         eval_args: `polytrainer.EvalArgs`, with `splits` filled in.
         num_examples: Number of examples by split, from the `statistics` given to the Trainer; None without them. (TFX
             has this attribute from 1.17 on, and only where statistics are given.)
+        eval_split_files: File patterns by split, for each of `eval_args.splits`; `eval_files` has them all in one list.
         test_files: File patterns by split, for each of `eval_args.test_splits`.
         checkpoint_dir: A folder that outlives a failed run and is found again by the next one with the same inputs,
             code and arguments; removed when the run succeeds. None where outputs are not on a local file system.
@@ -38,6 +40,7 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
     train_args: TrainArgs = attr.ib(default=None)
     eval_args: EvalArgs = attr.ib(default=None)
     num_examples: dict[str, int] | None = attr.ib(default=None)
+    eval_split_files: dict[str, list[str]] = attr.ib(factory=dict)
     test_files: dict[str, list[str]] = attr.ib(factory=dict)
     checkpoint_dir: str | None = attr.ib(default=None)
     extra_inputs: dict[str, list[Artifact]] = attr.ib(factory=dict)
@@ -63,20 +66,27 @@ def resolve(
 
     result.train_args = args.parse(exec_properties.get(keys.TRAIN_ARGS), TrainArgs)
     result.eval_args = args.parse(exec_properties.get(keys.EVAL_ARGS), EvalArgs)
+    args.resolve_aliases(result.train_args)
     result.train_args.splits[:] = result.train_args.splits or ["train"]
     result.eval_args.splits[:] = result.eval_args.splits or ["eval"]
     result.num_examples = read_num_examples(input_dict)
-    result.test_files = {
-        split: [
-            io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict[keys.EXAMPLES], split)
-        ]
-        for split in result.eval_args.test_splits
-    }
+    result.eval_split_files = _patterns(input_dict, result.eval_args.splits)
+    result.test_files = _patterns(input_dict, result.eval_args.test_splits)
     result.checkpoint_dir = _checkpoint_dir(model_uri, input_dict, exec_properties, code_fingerprint)
     result.extra_inputs = {
         name: artifacts for key, artifacts in input_dict.items() if (name := keys.extra_input_name(key))
     }
     return result
+
+
+def _patterns(input_dict: Artifacts, splits: Iterable[str]) -> dict[str, list[str]]:
+    """Patterns of the files of some splits, as TFX makes them."""
+    return {
+        split: [
+            io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(input_dict[keys.EXAMPLES], split)
+        ]
+        for split in splits
+    }
 
 
 def _checkpoint_dir(

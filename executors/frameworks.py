@@ -11,7 +11,7 @@ from polytrainer.executors.user_code import Location
 _OURS = "polytrainer."
 # The first whose names a module uses is its framework; tensorflow, which others read data with, comes last.
 _NAMES = {
-    "pytorch": ("torch", "lightning", "pytorch_lightning"),
+    "pytorch": ("torch", "lightning", "pytorch_lightning", _OURS + "TorchTrainer"),
     "estimator": (
         "tensorflow.estimator",
         "tensorflow.compat.v1.estimator",

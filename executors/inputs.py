@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils
@@ -28,20 +26,6 @@ def only_file(artifact_uri: str) -> str:
             f"{len(names)} files in {artifact_uri}: {names}" if names else f"an empty folder, {artifact_uri}"
         )
     return io_utils.get_only_uri_in_dir(artifact_uri)  # type: ignore[no-any-return]
-
-
-def read_schema(path: str) -> schema_pb2.Schema:
-    """Reads a schema in protobuf's text format.
-
-    Raises:
-        ValueError: If the file is no such thing.
-    """
-    with fileio.open(path, "rb") as file:
-        content = file.read()
-    try:
-        return text_format.Parse(content.decode(), schema_pb2.Schema())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}, which is not a schema ({error})") from error
 
 
 def read_hyperparameters(input_dict: dict[str, list[Artifact]]) -> dict[str, Any] | None:

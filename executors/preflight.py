@@ -14,10 +14,11 @@ from tfx.utils import json_utils, path_utils
 from polytrainer.executors import user_code
 from polytrainer.executors.backends.environment import environment_for
 from polytrainer.executors.data import records
+from polytrainer.executors.data.feature_specs import read_schema
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.errors import PreflightError, UserCodeError
 from polytrainer.executors.frameworks import framework_of
-from polytrainer.executors.inputs import only_file, read_hyperparameters, read_num_examples, read_schema
+from polytrainer.executors.inputs import only_file, read_hyperparameters, read_num_examples
 from polytrainer.proto import args, keys
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs

@@ -26,13 +26,14 @@ class ProgressLine:
 
     def after_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Shows a line if it is time for one."""
-        silent = time.monotonic() - self._shown
-        if (
-            step % self._every == 0
-            if self._every
-            else silent > (_TERMINAL_SECONDS if self._terminal else _ELSEWHERE_SECONDS)
-        ):
-            self.show(step, metrics, stays=not self._terminal)
+        if self.due(step):
+            self.show(step, metrics, stays=False)
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for a line."""
+        if self._every:
+            return step % self._every == 0
+        return time.monotonic() - self._shown > (_TERMINAL_SECONDS if self._terminal else _ELSEWHERE_SECONDS)
 
     def show(self, step: int, metrics: Mapping[str, float], *, stays: bool = True) -> None:
         """Shows a line.
@@ -40,11 +41,13 @@ class ProgressLine:
         Args:
             step: Steps taken, over all processes.
             metrics: By name.
-            stays: Whether the next line comes below it, not in its place.
+            stays: Whether the next line comes below it, not in its place; where there is no terminal, it always does.
         """
         self._shown = now = time.monotonic()
         speed = (step - self._first) / max(now - self._started, 1e-9)
         shown = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
         left = (self._total - step) / max(speed, 1e-9)
         line = f"step {step}/{self._total}  {shown}  {speed * self._batch_size:,.0f} examples/s  {left:.0f} s to go"
-        print(f"\r{line}\033[K" if self._terminal else line, end="\n" if stays else "", flush=True)
+        print(
+            f"\r{line}\033[K" if self._terminal else line, end="\n" if stays or not self._terminal else "", flush=True
+        )

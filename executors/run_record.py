@@ -1,4 +1,7 @@
-"""What a run leaves for people and tools to read: metrics.csv and trainer_state.json. On any file system TFX knows."""
+"""What a run leaves for people and tools to read: metrics.csv and trainer_state.json.
+
+On any file system that TensorFlow knows; TFX is not needed for it, so that a training can run without.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from tfx.dsl.io import fileio
 
 
 def write_csv(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -31,6 +32,8 @@ def write_state(model_run_dir: str, state: Mapping[str, Any]) -> None:
 
 def write(path: str, content: bytes) -> None:
     """Writes a file, and the folders above it."""
-    fileio.makedirs(os.path.dirname(path))
-    with fileio.open(path, "wb") as file:
+    from tensorflow.io import gfile
+
+    gfile.makedirs(os.path.dirname(path))
+    with gfile.GFile(path, "wb") as file:
         file.write(content)

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from polytrainer.proto.problems import Problem
-from polytrainer.proto.trainer_pb2 import EarlyStopping, EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EarlyStopping, EvalArgs, KeepCheckpoints, TrainArgs
 
 Args = TypeVar("Args", TrainArgs, EvalArgs)
 
@@ -19,9 +19,40 @@ _UNITS = {
     "batch_size": "examples",
     "log_every_n_steps": "steps",
     "checkpoint_every_n_steps": "steps",
+    "num_processes": "processes",
+    "grad_accumulation": "micro-batches",
+    "micro_batch_size": "examples",
+    "max_grad_norm": "norm",
+    "eval_every_n_steps": "steps",
+    "eval_every_n_epochs": "epochs",
+    "data_cache_mb": "MiB",
 }
-PRECISIONS = ("32", "bf16-mixed", "16-mixed")
-STRATEGIES = ("default", "mirrored", "multi_worker_mirrored")
+PRECISIONS = ("32", "bf16-mixed", "16-mixed", "bf16-true")
+STRATEGIES = ("default", "mirrored", "multi_worker_mirrored", "single", "ddp", "fsdp")
+MATMUL_PRECISIONS = ("highest", "high", "medium")
+DATA_MODES = ("auto", "cached", "streaming")
+PYTORCH_ONLY = (
+    "num_processes",
+    "grad_accumulation",
+    "micro_batch_size",
+    "max_grad_norm",
+    "compile",
+    "matmul_precision",
+    "deterministic",
+    "eval_every_n_steps",
+    "eval_every_n_epochs",
+    "keep_checkpoints",
+    "reset_optimizer",
+    "data_cache_mb",
+    "data_mode",
+)
+# PyMarlin's names of its backends: strategy and precision
+_ALIASES = {"sp": ("single", ""), "sp-amp": ("single", "16-mixed"), "ddp-amp": ("ddp", "16-mixed")}
+_AT_MOST_ONE = (
+    ("num_steps", "num_epochs", "both say when training ends"),
+    ("grad_accumulation", "micro_batch_size", "both say how a batch is split"),
+    ("eval_every_n_steps", "eval_every_n_epochs", "both say when to evaluate"),
+)
 _MODES = ("min", "max")
 _MORE_IS_BETTER = ("accuracy", "acc", "auc", "auroc", "precision", "recall", "f1")
 _LESS_IS_BETTER = ("loss", "error", "mae", "mse", "rmse", "crossentropy")
@@ -59,6 +90,13 @@ def parse(value: Message | Mapping[str, Any] | str | None, kind: type[Args]) -> 
     raise TypeError(f"expected {kind.__name__}, a dict or JSON, got {type(value).__name__}: {value!r}")
 
 
+def resolve_aliases(train_args: TrainArgs) -> None:
+    """Puts strategy and precision in the place of PyMarlin's names, such as "ddp-amp"; both have been checked."""
+    if train_args.strategy in _ALIASES:
+        train_args.strategy, precision = _ALIASES[train_args.strategy]
+        train_args.precision = precision or train_args.precision
+
+
 def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
     """What no training could be meant by: negative counts, contradictions, training on the test split."""
     problems = [
@@ -70,20 +108,20 @@ def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
         )
         for name, args in (("train_args", train_args), ("eval_args", eval_args))
         for field, unit in _UNITS.items()
-        if getattr(args, field, 0) < 0
+        if not getattr(args, field, 0) >= 0  # NaN too
     ]
-    if train_args.num_steps > 0 and train_args.num_epochs > 0:
-        problems.append(
-            Problem(
-                "train_args",
-                f"num_steps={train_args.num_steps} and num_epochs={train_args.num_epochs}",
-                "at most one of num_steps and num_epochs",
-                "Leave one of them out: both say when training ends.",
-            )
-        )
+    for one, other, why in _AT_MOST_ONE:
+        if getattr(train_args, one) > 0 and getattr(train_args, other) > 0:
+            got = f"{one}={getattr(train_args, one)} and {other}={getattr(train_args, other)}"
+            expected, remedy = f"at most one of {one} and {other}", f"Leave one of them out: {why}."
+            problems.append(Problem("train_args", got, expected, remedy))
     problems += _unknown("train_args.precision", train_args.precision, PRECISIONS)
-    problems += _unknown("train_args.strategy", train_args.strategy, STRATEGIES)
+    problems += _unknown("train_args.strategy", train_args.strategy, (*STRATEGIES, *_ALIASES))
+    problems += _unknown("train_args.matmul_precision", train_args.matmul_precision, MATMUL_PRECISIONS)
+    problems += _unknown("train_args.data_mode", train_args.data_mode, DATA_MODES)
+    problems += _alias_and_precision(train_args)
     problems += _early_stopping(train_args)
+    problems += _keep_checkpoints(train_args)
     problems += _repeated("train_args.splits", train_args.splits)
     problems += _repeated("eval_args.splits", eval_args.splits)
     problems += _repeated("eval_args.test_splits", eval_args.test_splits)
@@ -100,11 +138,11 @@ def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
     return problems
 
 
-def best_mode(early_stopping: EarlyStopping) -> str | None:
+def best_mode(watched: EarlyStopping | KeepCheckpoints) -> str | None:
     """Which direction of its metric is better, "min" or "max"; None if only the author can know."""
-    if early_stopping.mode:
-        return early_stopping.mode
-    metric = early_stopping.metric or "loss"
+    if watched.mode:
+        return watched.mode
+    metric = watched.metric or "loss"
     if any(word in metric for word in _LESS_IS_BETTER):
         return "min"
     return "max" if any(word in metric for word in _MORE_IS_BETTER) else None
@@ -124,6 +162,28 @@ def _early_stopping(train_args: TrainArgs) -> list[Problem]:
         if not value >= 0  # NaN too
     ]
     return problems
+
+
+def _keep_checkpoints(train_args: TrainArgs) -> list[Problem]:
+    kept = train_args.keep_checkpoints
+    problems = _unknown("train_args.keep_checkpoints.mode", kept.mode, _MODES)
+    if best_mode(kept) is None:
+        got = f"no mode for the metric {kept.metric!r}"
+        problems.append(Problem("train_args.keep_checkpoints.mode", got, "min or max", "Say which of them is better."))
+    problems += [
+        Problem(f"train_args.keep_checkpoints.{field}", str(value), "0 or more")
+        for field, value in (("last", kept.last), ("best", kept.best))
+        if value < 0
+    ]
+    return problems
+
+
+def _alias_and_precision(train_args: TrainArgs) -> list[Problem]:
+    _, meant = _ALIASES.get(train_args.strategy, ("", ""))
+    if not meant or train_args.precision in ("", meant):
+        return []
+    got = f"{train_args.precision!r} with the strategy {train_args.strategy!r}"
+    return [Problem("train_args.precision", got, f"{meant!r}, which is what {train_args.strategy!r} means, or nothing")]
 
 
 def _unknown(where: str, value: str, known: Sequence[str]) -> list[Problem]:

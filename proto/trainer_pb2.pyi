@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainArgs(_message.Message):
-    __slots__ = ("splits", "num_steps", "num_epochs", "batch_size", "seed", "log_every_n_steps", "early_stopping", "precision", "strategy", "checkpoint_every_n_steps")
+    __slots__ = ("splits", "num_steps", "num_epochs", "batch_size", "seed", "log_every_n_steps", "early_stopping", "precision", "strategy", "checkpoint_every_n_steps", "num_processes", "grad_accumulation", "micro_batch_size", "max_grad_norm", "compile", "matmul_precision", "deterministic", "eval_every_n_steps", "eval_every_n_epochs", "keep_checkpoints", "reset_optimizer", "data_cache_mb", "data_mode")
     SPLITS_FIELD_NUMBER: _ClassVar[int]
     NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
     NUM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,19 @@ class TrainArgs(_message.Message):
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_EVERY_N_STEPS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    GRAD_ACCUMULATION_FIELD_NUMBER: _ClassVar[int]
+    MICRO_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_GRAD_NORM_FIELD_NUMBER: _ClassVar[int]
+    COMPILE_FIELD_NUMBER: _ClassVar[int]
+    MATMUL_PRECISION_FIELD_NUMBER: _ClassVar[int]
+    DETERMINISTIC_FIELD_NUMBER: _ClassVar[int]
+    EVAL_EVERY_N_STEPS_FIELD_NUMBER: _ClassVar[int]
+    EVAL_EVERY_N_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    RESET_OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    DATA_CACHE_MB_FIELD_NUMBER: _ClassVar[int]
+    DATA_MODE_FIELD_NUMBER: _ClassVar[int]
     splits: _containers.RepeatedScalarFieldContainer[str]
     num_steps: int
     num_epochs: int
@@ -27,7 +40,32 @@ class TrainArgs(_message.Message):
     precision: str
     strategy: str
     checkpoint_every_n_steps: int
-    def __init__(self, splits: _Optional[_Iterable[str]] = ..., num_steps: _Optional[int] = ..., num_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., seed: _Optional[int] = ..., log_every_n_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., precision: _Optional[str] = ..., strategy: _Optional[str] = ..., checkpoint_every_n_steps: _Optional[int] = ...) -> None: ...
+    num_processes: int
+    grad_accumulation: int
+    micro_batch_size: int
+    max_grad_norm: float
+    compile: bool
+    matmul_precision: str
+    deterministic: bool
+    eval_every_n_steps: int
+    eval_every_n_epochs: int
+    keep_checkpoints: KeepCheckpoints
+    reset_optimizer: bool
+    data_cache_mb: int
+    data_mode: str
+    def __init__(self, splits: _Optional[_Iterable[str]] = ..., num_steps: _Optional[int] = ..., num_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., seed: _Optional[int] = ..., log_every_n_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., precision: _Optional[str] = ..., strategy: _Optional[str] = ..., checkpoint_every_n_steps: _Optional[int] = ..., num_processes: _Optional[int] = ..., grad_accumulation: _Optional[int] = ..., micro_batch_size: _Optional[int] = ..., max_grad_norm: _Optional[float] = ..., compile: bool = ..., matmul_precision: _Optional[str] = ..., deterministic: bool = ..., eval_every_n_steps: _Optional[int] = ..., eval_every_n_epochs: _Optional[int] = ..., keep_checkpoints: _Optional[_Union[KeepCheckpoints, _Mapping]] = ..., reset_optimizer: bool = ..., data_cache_mb: _Optional[int] = ..., data_mode: _Optional[str] = ...) -> None: ...
+
+class KeepCheckpoints(_message.Message):
+    __slots__ = ("last", "best", "metric", "mode")
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    last: int
+    best: int
+    metric: str
+    mode: str
+    def __init__(self, last: _Optional[int] = ..., best: _Optional[int] = ..., metric: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class EarlyStopping(_message.Message):
     __slots__ = ("metric", "mode", "patience", "min_delta")

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from polytrainer.executors.data import dataset, feature_specs
+from polytrainer.executors.data import dataset, examples, feature_specs
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export.signatures import Interface, interface
 from polytrainer.executors.frameworks import version_of
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write_state
+from polytrainer.proto import args
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -77,6 +78,22 @@ class BaseTrainer:
         schedule: Number of examples, batch size, steps per epoch, total steps.
     """
 
+    # what of TrainArgs a framework knows
+    _PRECISIONS: tuple[str, ...] = ("32",)
+    _STRATEGIES: tuple[str, ...] = ("default",)
+    _KNOWS_ALL_ARGS = False
+
+    # what is worked out anew for each run
+    _BOUND: tuple[str, ...] = (
+        "schema",
+        "transform_output",
+        "feature_spec",
+        "schedule",
+        "_stored_spec",
+        "_is_raw",
+        "_transform_layer",
+    )
+
     def __init__(
         self,
         label_key: str | None = None,
@@ -107,6 +124,10 @@ class BaseTrainer:
         self._given_spec, self._defaults = feature_spec, dict(defaults or {})
         self._arguments = tuple(arguments)
         vars(self).update(arguments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is worked out anew for each run: much of it cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name not in self._BOUND}
 
     # ---- the hooks
 
@@ -163,18 +184,10 @@ class BaseTrainer:
         Raises:
             PreflightError: With everything that does not fit.
         """
-        for name in (
-            "schema",
-            "transform_output",
-            "feature_spec",
-            "schedule",
-            "_stored_spec",
-            "_is_raw",
-            "_transform_layer",
-        ):
+        for name in self._BOUND:
             vars(self).pop(name, None)
         self.fn_args = fn_args
-        problems = self._override(fn_args.hyperparameters)
+        problems = [*self._check_train_args(), *self._override(fn_args.hyperparameters)]
         self.seed = fn_args.train_args.seed if fn_args.train_args.HasField("seed") else random.getrandbits(31)
         if not problems:
             problems = self._check_data()
@@ -192,11 +205,9 @@ class BaseTrainer:
     @cached_property
     def schema(self) -> schema_pb2.Schema | None:
         """The schema of the features that the model sees."""
-        from polytrainer.executors.inputs import read_schema
-
         if self.transform_output:
             return self.transform_output.transformed_metadata.schema
-        return read_schema(self.fn_args.schema_path) if self.fn_args.schema_path else None
+        return feature_specs.read_schema(self.fn_args.schema_path) if self.fn_args.schema_path else None
 
     @cached_property
     def feature_spec(self) -> FeatureSpec:
@@ -240,9 +251,9 @@ class BaseTrainer:
 
     def files(self, patterns: Sequence[str]) -> list[str]:
         """The files behind patterns such as `fn_args.train_files`, sorted."""
-        from tfx.dsl.io import fileio
+        from tensorflow.io import gfile  # not TFX's: a training runs without TFX, too
 
-        return sorted(file for pattern in patterns for file in fileio.glob(pattern))
+        return sorted(file for pattern in patterns for file in gfile.glob(pattern))
 
     # ---- inside
 
@@ -251,10 +262,7 @@ class BaseTrainer:
         """Whether the examples are still to be transformed: TFX allows raw ones beside a transform graph."""
         if self.transform_output is None:
             return False
-        import tensorflow as tf
-
-        [first] = dataset.first_records(self.files(self.fn_args.train_files), 1)
-        stored = set(tf.train.Example.FromString(first).features.feature)
+        stored = examples.stored_names(self.files(self.fn_args.train_files)[0])
         raw, transformed = set(self.transform_output.raw_feature_spec()), set(self.feature_spec)
         return len(stored & raw) > len(stored & transformed)
 
@@ -292,6 +300,25 @@ class BaseTrainer:
             ]
         vars(self).update(values)
         return []
+
+    def _check_train_args(self) -> list[Problem]:
+        """What is asked for that this framework does not have."""
+        train_args = self.fn_args.train_args
+        own = next(kind.__name__ for kind in type(self).__mro__ if kind.__module__.startswith("polytrainer.executors."))
+        known = {"precision": self._PRECISIONS, "strategy": self._STRATEGIES}
+        problems = [
+            Problem(f"train_args.{name}", repr(value), f"one of {', '.join(values)}, which are those of {own}")
+            for name, values in known.items()
+            if (value := getattr(train_args, name)) not in ("", *values)
+        ]
+        if not self._KNOWS_ALL_ARGS:
+            set_fields = {field.name for field, _ in train_args.ListFields()}
+            problems += [
+                Problem(f"train_args.{name}", "a value", f"none: it is PyTorch's, and {own} has nothing like it")
+                for name in args.PYTORCH_ONLY
+                if name in set_fields
+            ]
+        return problems
 
     def _check_data(self) -> list[Problem]:
         if self.label_key is not None and self.label_key not in self.feature_spec:

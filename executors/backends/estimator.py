@@ -11,10 +11,10 @@ from absl import logging
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
+from polytrainer.executors.data.feature_specs import read_schema
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.fn_args import FnArgs
-from polytrainer.executors.inputs import read_schema
 from polytrainer.executors.result import TrainResult
 from polytrainer.proto.problems import Problem
 

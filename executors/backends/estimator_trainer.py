@@ -61,7 +61,6 @@ class EstimatorTrainer(BaseTrainer):
         started = time.monotonic()
         with estimator_shim.available():
             self.bind(fn_args)
-            self._check_args()
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
             resumed_from = _newest_readable_step(folder)
             estimator = self._configured(self.model_fn(), folder)
@@ -144,20 +143,6 @@ class EstimatorTrainer(BaseTrainer):
         fileio.rmtree(os.path.join(self.fn_args.model_run_dir, "export"))
 
     # ---- inside
-
-    def _check_args(self) -> None:
-        train_args = self.fn_args.train_args
-        remedy = "KerasTrainer has the others."
-        problems = [
-            Problem(f"train_args.{name}", repr(value), f"{known!r}, which is all that EstimatorTrainer has", remedy)
-            for name, value, known in (
-                ("precision", train_args.precision, "32"),
-                ("strategy", train_args.strategy, "default"),
-            )
-            if value not in ("", known)
-        ]
-        if problems:
-            raise PreflightError(problems)
 
     def _configured(self, estimator: Any, folder: str) -> Any:
         """The same Estimator in our folder, with our seed, our start, and one more signature."""

@@ -7,6 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def stored_names(file: str) -> set[str]:
+    """Names of the features in the first example of a file, TFRecords or Parquet."""
+    import tensorflow as tf
+
+    from polytrainer.executors.data.dataset import first_records
+    from polytrainer.executors.data.parquet import MAGIC
+
+    with tf.io.gfile.GFile(file, "rb") as raw:
+        if raw.read(len(MAGIC)) == MAGIC:
+            from pyarrow import parquet
+
+            raw.seek(0)
+            return set(parquet.read_schema(raw).names)
+    [first] = first_records([file], 1)
+    return set(tf.train.Example.FromString(first).features.feature)
+
+
 def filler(spec: Mapping[str, Any]) -> bytes:
     """A serialized example with zeros and empty words for each feature that must be there: for want of a real one."""
     import tensorflow as tf

@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 FeatureSpec = dict[str, Any]  # name → tf.io.FixedLenFeature, VarLenFeature, RaggedFeature or SparseFeature
+
+
+def read_schema(path: str) -> schema_pb2.Schema:
+    """Reads a schema in protobuf's text format.
+
+    Raises:
+        ValueError: If the file is no such thing.
+    """
+    from tensorflow.io import gfile
+
+    with gfile.GFile(path, "rb") as file:
+        content = file.read()
+    try:
+        return text_format.Parse(content.decode(), schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}, which is not a schema ({error})") from error
 
 
 def from_schema(schema: schema_pb2.Schema, defaults: Mapping[str, Any] | None = None) -> FeatureSpec:

@@ -12,7 +12,8 @@ def is_chief(environ: Mapping[str, str] | None = None) -> bool:
 
     Read from TF_CONFIG where it names a cluster: the task `chief`, or the first `master`, or, in a cluster that has
     neither, the first `worker` (as `tf.distribute.MultiWorkerMirroredStrategy` has it). Else from RANK, which torchrun
-    and Kubeflow's PyTorchJob set. A process that is told nothing is alone, and the chief.
+    and Kubeflow's PyTorchJob set, or PET_NODE_RANK, which the latter sets for a node that starts its ranks itself. A
+    process that is told nothing is alone, and the chief.
 
     Args:
         environ: The environment to read; `os.environ` by default.
@@ -31,7 +32,8 @@ def is_chief(environ: Mapping[str, str] | None = None) -> bool:
         raise ValueError(
             f"TF_CONFIG: got {environ['TF_CONFIG']!r}; expected JSON with cluster and task: {{type, index}}."
         ) from error
-    rank = environ.get("RANK", "0")
+    variable = "RANK" if "RANK" in environ else "PET_NODE_RANK"
+    rank = environ.get(variable, "0")
     if not rank.isdigit():
-        raise ValueError(f"RANK: got {rank!r}; expected a number from 0.")
+        raise ValueError(f"{variable}: got {rank!r}; expected a number from 0.")
     return int(rank) == 0

@@ -97,7 +97,7 @@ def test_every_problem_is_reported_not_only_the_first():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"precision": "64"}, "train_args.precision: got '64'; expected one of 32, bf16-mixed, 16-mixed."),
+        ({"precision": "64"}, "train_args.precision: got '64'; expected one of 32, bf16-mixed, 16-mixed, bf16-true."),
         ({"strategy": "horovod"}, "train_args.strategy: got 'horovod'; expected one of default, mirrored, multi"),
         ({"early_stopping": {"metric": "novelty"}}, "train_args.early_stopping.mode: got no mode for the metric 'nov"),
         ({"early_stopping": {"mode": "up"}}, "train_args.early_stopping.mode: got 'up'; expected one of min, max."),

@@ -60,6 +60,9 @@ class KerasTrainer(BaseTrainer):
     `polytrainer.executors.export.signatures`, and the weights by layer in `Format-Keras`, for a later `base_model`.
     """
 
+    _PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+    _STRATEGIES = ("default", "mirrored", strategies.MULTI_WORKER)
+
     # ---- the hooks
 
     def run_fn(self, fn_args: FnArgs) -> TrainResult:

@@ -39,6 +39,8 @@ def test_tf_config_names_the_chief(cluster, task, index, chief):
 def test_torchrun_gives_the_rank():
     assert is_chief({"RANK": "0"})
     assert not is_chief({"RANK": "1"})
+    assert not is_chief({"PET_NODE_RANK": "1"})
+    assert is_chief({"PET_NODE_RANK": "1", "RANK": "0"})
 
 
 def test_tf_config_counts_before_rank():
