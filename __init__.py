@@ -13,11 +13,30 @@ if TYPE_CHECKING:
     from polytrainer.components.trainer import Trainer
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
     from polytrainer.executors.backends.keras.trainer import KerasTrainer
+    from polytrainer.executors.backends.torch.features import Features
+    from polytrainer.executors.backends.torch.reading import torch_batches
+    from polytrainer.executors.backends.torch.trainer import TorchTrainer
+    from polytrainer.executors.data.encoders import Hashing, Vocabulary
+    from polytrainer.executors.data.torch_batches import TorchBatches
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.result import TrainResult
     from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
-__all__ = ["EstimatorTrainer", "EvalArgs", "FnArgs", "KerasTrainer", "TrainArgs", "TrainResult", "Trainer"]
+__all__ = [
+    "EstimatorTrainer",
+    "EvalArgs",
+    "Features",
+    "FnArgs",
+    "Hashing",
+    "KerasTrainer",
+    "TorchBatches",
+    "TorchTrainer",
+    "TrainArgs",
+    "TrainResult",
+    "Trainer",
+    "Vocabulary",
+    "torch_batches",
+]
 
 try:
     __version__ = version("polytrainer")
@@ -27,11 +46,17 @@ except PackageNotFoundError:  # a checkout on PYTHONPATH that nobody installed
 _HOMES = {
     "EstimatorTrainer": "polytrainer.executors.backends.estimator_trainer",
     "EvalArgs": "polytrainer.proto.trainer_pb2",
+    "Features": "polytrainer.executors.backends.torch.features",
     "FnArgs": "polytrainer.executors.fn_args",
+    "Hashing": "polytrainer.executors.data.encoders",
     "KerasTrainer": "polytrainer.executors.backends.keras.trainer",
+    "TorchBatches": "polytrainer.executors.data.torch_batches",
+    "TorchTrainer": "polytrainer.executors.backends.torch.trainer",
     "TrainArgs": "polytrainer.proto.trainer_pb2",
     "TrainResult": "polytrainer.executors.result",
     "Trainer": "polytrainer.components.trainer",
+    "Vocabulary": "polytrainer.executors.data.encoders",
+    "torch_batches": "polytrainer.executors.backends.torch.reading",
 }
 
 

@@ -1,0 +1,284 @@
+"""What a training runs on: one process, several that hold the model each (DDP), several that share it out (FSDP)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from polytrainer.executors.backends.torch.precision import Precision
+from polytrainer.executors.distributed import process_group
+from polytrainer.executors.errors import PreflightError
+from polytrainer.proto.problems import Problem
+from polytrainer.proto.trainer_pb2 import TrainArgs
+
+Optimizers = Sequence[torch.optim.Optimizer]
+
+
+@runtime_checkable
+class TrainerBackend(Protocol):
+    """Where and how a step is computed. `TorchTrainer(backend=…)` takes one of your own; subclass `Single` for little.
+
+    Attributes:
+        rank: Number of this process among all that train the model, from 0.
+        world_size: How many they are.
+        device: Where the model computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model on its device, with gradients shared between ranks."""
+
+    def plain(self, model: nn.Module) -> nn.Module:
+        """The wrapped model without what shares its gradients: for evaluation, compilation and export."""
+
+    def of_features(self, features: Any) -> Any:
+        """Features in the number format that the wrapped model takes."""
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """The context of a forward pass."""
+
+    def accumulating(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """The context of forward and backward of all micro-batches of a batch but the last."""
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds the loss's gradients to those that are there."""
+
+    def step(self, optimizers: Optimizers, parameters: Iterable[nn.Parameter], max_grad_norm: float) -> Any:
+        """Lets the optimizers step and clears the gradients.
+
+        Returns:
+            The gradients' norm where `max_grad_norm` is not 0, a tensor; else None.
+        """
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all ranks, on each of them."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """A Python object of each rank, in order, on each of them."""
+
+    def model_state(self, model: nn.Module) -> dict[str, Any]:
+        """The whole model's weights by name, on the CPU; may be empty on ranks other than 0. All ranks call it."""
+
+    def load_model_state(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """Takes over what `model_state` returned. All ranks call it."""
+
+    def optimizer_state(self, model: nn.Module, optimizers: Optimizers) -> Any:
+        """Likewise, of the optimizers."""
+
+    def load_optimizer_state(self, model: nn.Module, optimizers: Optimizers, state: Any) -> None:
+        """Takes over what `optimizer_state` returned."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What else a resumed training needs, e.g. the scale of the loss."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+
+
+class Single:
+    """One process and one device: the first GPU, else the CPU.
+
+    Args:
+        train_args: Their `precision`.
+    """
+
+    def __init__(self, train_args: TrainArgs):
+        self.rank, self.world_size, self.device = process_group.rank(), process_group.world_size(), _device()
+        self.precision = Precision(train_args.precision, self.device)
+        self.of_features = self.precision.of_features
+        self.computing = self.precision.computing
+        self.backward = self.precision.backward
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model on the device."""
+        return self.precision.of_model(model.to(self.device))
+
+    def plain(self, model: nn.Module) -> nn.Module:
+        """The model itself."""
+        return model
+
+    def accumulating(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Nothing to do: gradients add up."""
+        return nullcontext()
+
+    def step(self, optimizers: Optimizers, parameters: Iterable[nn.Parameter], max_grad_norm: float) -> Any:
+        """Clips the gradients where asked to, lets the optimizers step, and clears the gradients."""
+        norm = None
+        if max_grad_norm:
+            for optimizer in optimizers:
+                if self.precision.scaler:
+                    self.precision.scaler.unscale_(optimizer)
+            norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        for optimizer in optimizers:
+            self.precision.step(optimizer)
+            optimizer.zero_grad()
+        if self.precision.scaler:
+            self.precision.scaler.update()
+        return norm
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The values themselves: there is one rank."""
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """The one value."""
+        return [value]
+
+    def model_state(self, model: nn.Module) -> dict[str, Any]:
+        """Weights and buffers by name."""
+        return dict(model.state_dict())
+
+    def load_model_state(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """Takes them over."""
+        model.load_state_dict(state)
+
+    def optimizer_state(self, model: nn.Module, optimizers: Optimizers) -> Any:
+        """Of each optimizer."""
+        return [optimizer.state_dict() for optimizer in optimizers]
+
+    def load_optimizer_state(self, model: nn.Module, optimizers: Optimizers, state: Any) -> None:
+        """Takes them over."""
+        for optimizer, each in zip(optimizers, state, strict=True):
+            optimizer.load_state_dict(each)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scale of the loss."""
+        return self.precision.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes it over."""
+        self.precision.load_state_dict(state)
+
+
+class Ddp(Single):
+    """Each rank holds the whole model and computes its share of each batch; gradients are averaged."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model in `DistributedDataParallel`, all ranks with the weights of rank 0."""
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(super().wrap(model), device_ids=devices)
+
+    def plain(self, model: nn.Module) -> nn.Module:
+        """The model inside."""
+        return model.module
+
+    def accumulating(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Gradients stay on this rank."""
+        return model.no_sync()  # type: ignore[no-any-return]
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """An all-reduce."""
+        torch.distributed.all_reduce(values)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """An all-gather."""
+        values: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def model_state(self, model: nn.Module) -> dict[str, Any]:
+        """Of the model inside."""
+        return super().model_state(model.module)
+
+    def load_model_state(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """Into the model inside."""
+        super().load_model_state(model.module, state)
+
+
+class Fsdp(Ddp):
+    """Ranks share the weights, gradients and optimizer state out (FSDP2), and gather a layer when they compute it."""
+
+    def __init__(self, train_args: TrainArgs):
+        super().__init__(train_args)
+        if self.precision.scaler:
+            remedy = "bf16-mixed needs no scaling, and runs on the same devices."
+            problem = Problem(
+                "train_args.precision", "'16-mixed' with the strategy 'fsdp'", "another precision", remedy
+            )
+            raise PreflightError([problem])
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model with each block of its lists and sequences sharded, then the rest."""
+        from torch.distributed.fsdp import fully_shard
+
+        model = Single.wrap(self, model)
+        for parameter in model.parameters():  # DDP does so by itself
+            torch.distributed.broadcast(parameter.data, 0)
+        for container in [each for each in model.modules() if isinstance(each, (nn.ModuleList, nn.Sequential))]:
+            for block in container:
+                if any(True for _ in block.parameters()):
+                    fully_shard(block)
+        return fully_shard(model)
+
+    def plain(self, model: nn.Module) -> nn.Module:
+        """The model, which was sharded in place."""
+        return model
+
+    def accumulating(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Gradients are reduced with each micro-batch: to keep them whole would cost the memory that FSDP saves."""
+        return nullcontext()
+
+    def model_state(self, model: nn.Module) -> dict[str, Any]:
+        """Whole tensors, on rank 0."""
+        from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+        return dict(get_model_state_dict(model, options=_whole()))
+
+    def load_model_state(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """From rank 0's to the shards."""
+        from torch.distributed.checkpoint.state_dict import set_model_state_dict
+
+        set_model_state_dict(model, state if self.rank == 0 else {}, options=_whole(broadcast_from_rank0=True))
+
+    def optimizer_state(self, model: nn.Module, optimizers: Optimizers) -> Any:
+        """Whole tensors by the parameters' names, on rank 0."""
+        from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+        return dict(get_optimizer_state_dict(model, tuple(optimizers), options=_whole()))
+
+    def load_optimizer_state(self, model: nn.Module, optimizers: Optimizers, state: Any) -> None:
+        """From rank 0's to the shards."""
+        from torch.distributed.checkpoint.state_dict import set_optimizer_state_dict
+
+        whole = state if self.rank == 0 else {}
+        set_optimizer_state_dict(model, tuple(optimizers), whole, options=_whole(broadcast_from_rank0=True))
+
+
+_SHARED: dict[str, type[Single]] = {"ddp": Ddp, "fsdp": Fsdp}
+_NAMES = ("default", "single", *_SHARED)
+
+
+def make(train_args: TrainArgs) -> TrainerBackend:
+    """The backend of a strategy: of a process that is alone always `Single`, of one of several ranks by default `Ddp`.
+
+    Raises:
+        PreflightError: If PyTorch has none of that name, or it is "single" in a process that is one of several.
+    """
+    name, several = train_args.strategy or "default", process_group.world_size() > 1
+    if name not in _NAMES:
+        expected = f"one of {', '.join(_NAMES)}, which are those of TorchTrainer"
+        raise PreflightError([Problem("train_args.strategy", repr(name), expected)])
+    if name == "single" and several:
+        got = f"'single' in a process that is rank {process_group.rank()} of {process_group.world_size()}"
+        raise PreflightError([Problem("train_args.strategy", got, "ddp or fsdp, or one process")])
+    return _SHARED.get(name, Ddp)(train_args) if several else Single(train_args)
+
+
+def _device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", process_group.local_rank() % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def _whole(**options: Any) -> Any:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True, **options)

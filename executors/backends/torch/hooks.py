@@ -1,0 +1,294 @@
+"""The hooks of TorchTrainer and their defaults, and what is at hand in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from polytrainer.executors.backends.base import DEFAULT_BATCH_SIZE, BaseTrainer, Schedule
+from polytrainer.executors.backends.torch import forward, notebook, optimizers, schedulers
+from polytrainer.executors.backends.torch import metrics as metrics_lib
+from polytrainer.executors.backends.torch.backend import TrainerBackend
+from polytrainer.executors.backends.torch.batch import moved
+from polytrainer.executors.backends.torch.callbacks import Callback
+from polytrainer.executors.backends.torch.checkpointer import Checkpointer
+from polytrainer.executors.backends.torch.sample import Sample
+from polytrainer.executors.data.torch_batches import TorchBatches
+from polytrainer.executors.distributed import process_group
+from polytrainer.executors.errors import PreflightError
+from polytrainer.proto import args
+from polytrainer.proto.problems import Problem
+
+
+class TorchHooks(BaseTrainer):
+    """What of a TorchTrainer a user may override."""
+
+    # arguments of the constructor, which hyperparameters may override
+    loss: str | None
+    loss_options: dict[str, Any]
+    optimizer: str
+    learning_rate: float | None
+    optimizer_options: dict[str, Any]
+    scheduler: str
+    warmup_steps: float
+    scheduler_options: dict[str, Any]
+    metrics: list[str]
+    encoders: dict[str, Any]
+    strict_base_model: bool
+    log_graph: bool
+    log_histograms: bool
+    backend: TrainerBackend | None
+    checkpointer: Checkpointer | None
+    trainer_config: dict[str, Any]
+
+    _PRECISIONS = args.PRECISIONS
+    _STRATEGIES = ("default", "single", "ddp", "fsdp")
+    _KNOWS_ALL_ARGS = True
+    _BOUND = (*BaseTrainer._BOUND, "train_batches", "eval_batches", "_sample", "_calls")
+
+    def __init__(
+        self,
+        label_key: str | None = None,
+        *,
+        loss: str | None = None,
+        loss_options: Mapping[str, Any] | None = None,
+        optimizer: str = "adamw",
+        learning_rate: float | None = None,
+        optimizer_options: Mapping[str, Any] | None = None,
+        scheduler: str = "constant",
+        warmup_steps: float = 0,
+        scheduler_options: Mapping[str, Any] | None = None,
+        metrics: Sequence[str] = (),
+        encoders: Mapping[str, Any] | None = None,
+        strict_base_model: bool = False,
+        log_graph: bool = False,
+        log_histograms: bool = False,
+        backend: TrainerBackend | None = None,
+        checkpointer: Checkpointer | None = None,
+        trainer_config: Mapping[str, Any] | None = None,
+        feature_spec: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        raw_label_key: str | None = None,
+        **arguments: Any,
+    ):
+        """Describes a training. A Tuner's hyperparameters override arguments of the same names.
+
+        Args:
+            label_key: Name of the label in the examples (after Transform, if there is one). None: batches are
+                features only, and `loss_fn` gets them in place of a label.
+            loss: One of `polytrainer.executors.backends.torch.losses`. None: cross_entropy for an integer label
+                (binary_cross_entropy where the model has one output), mse for another.
+            loss_options: For it, e.g. `{"label_smoothing": 0.1}`.
+            optimizer: One of `….torch.optimizers`; fused where there is such a one.
+            learning_rate: None: the optimizer's own.
+            optimizer_options: For it, e.g. `{"weight_decay": 0.01}`.
+            scheduler: One of `….torch.schedulers`, e.g. "cosine" or "plateau".
+            warmup_steps: Steps of linear warm-up before it; a float between 0 and 1 is a fraction of all steps.
+            scheduler_options: For it.
+            metrics: Some of `….torch.metrics`, e.g. `["accuracy", "f1", "auroc"]`; over a whole split, never a mean
+                over batches.
+            encoders: How features of words become numbers, by name: `Vocabulary`, `Hashing`, or a function of tensors.
+            strict_base_model: Whether a `base_model` must match in each of its weights.
+            log_graph: Whether TensorBoard gets the model's graph.
+            log_histograms: Whether it gets histograms of the weights at each evaluation.
+            backend: In place of that of `TrainArgs.strategy` and `precision`.
+            checkpointer: In place of files in `fn_args.checkpoint_dir`.
+            trainer_config: Arguments of `lightning.Trainer`, where `model_fn` returns a LightningModule.
+            feature_spec: As in BaseTrainer.
+            defaults: As in BaseTrainer; each of them comes with a mask, `<name>_mask`.
+            raw_label_key: As in BaseTrainer.
+            **arguments: Anything; each becomes an instance variable.
+        """
+        super().__init__(
+            label_key,
+            feature_spec=feature_spec,
+            defaults=defaults,
+            raw_label_key=raw_label_key,
+            loss=loss,
+            loss_options=dict(loss_options or {}),
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            optimizer_options=dict(optimizer_options or {}),
+            scheduler=scheduler,
+            warmup_steps=warmup_steps,
+            scheduler_options=dict(scheduler_options or {}),
+            metrics=list(metrics),
+            encoders=dict(encoders or {}),
+            strict_base_model=strict_base_model,
+            log_graph=log_graph,
+            log_histograms=log_histograms,
+            backend=backend,
+            checkpointer=checkpointer,
+            trainer_config=dict(trainer_config or {}),
+            **arguments,
+        )
+
+    # ---- the hooks
+
+    def input_fn(self, files: Sequence[str], *, training: bool, first_step: int = 0) -> Iterable[Any]:
+        """Makes batches of a split: this rank's share of them.
+
+        Args:
+            files: Paths of its files.
+            training: Shuffled, and of `TrainArgs.batch_size`; else in order, and of `EvalArgs.batch_size`.
+            first_step: Batches to pass over. The training itself does not use it: it goes on from the position that
+                `state_dict()` of what this returns has told, where it has one.
+
+        Returns:
+            Anything that yields the batches of one epoch each time it is iterated over. By default a `TorchBatches`.
+        """
+        train_args, eval_args = self.fn_args.train_args, self.fn_args.eval_args
+        batches = TorchBatches(
+            files,
+            self._stored_spec,
+            label_key=self.label_key,
+            batch_size=self.batch_size if training else eval_args.batch_size or self.batch_size,
+            shuffle=training,
+            seed=self.seed,
+            rank=process_group.rank(),
+            world_size=process_group.world_size(),
+            encoders=self.encoders,
+            preprocess=self._transform_layer if self._is_raw else None,
+            cache_mb=train_args.data_cache_mb or notebook.CACHE_MB,
+            mode=train_args.data_mode or "auto",  # type: ignore[arg-type] # one of them: it was checked
+            cache_dir=self._cache_dir,
+        )
+        if first_step:
+            epoch, passed = divmod(first_step, batches.steps_per_epoch)
+            batches.load_state_dict({"seed": self.seed, "epoch": epoch, "offset": passed * self.batch_size})
+        return batches
+
+    def loss_fn(self, outputs: Any, label: Any) -> torch.Tensor:
+        """The mean loss of some examples, a scalar.
+
+        Args:
+            outputs: What `predict_fn` returned.
+            label: `[batch, …]`; the features, where there is no `label_key`.
+        """
+        return self._sample.loss(outputs, label)
+
+    def optimizer_fn(self, model: nn.Module) -> Any:
+        """The optimizer of a model, or a list of several, which all step with each batch."""
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return _named(optimizers.make, self.optimizer, trainable, self.learning_rate, **self.optimizer_options)
+
+    def scheduler_fn(self, optimizer: torch.optim.Optimizer) -> Any:
+        """The scheduler of an optimizer's learning rate, or None.
+
+        Its `step()` is called after each step of the optimizer, that of a `ReduceLROnPlateau` after each evaluation.
+        """
+        total = self.schedule.total_steps
+        return _named(schedulers.make, self.scheduler, optimizer, total, self.warmup_steps, **self.scheduler_options)
+
+    def train_step(self, model: nn.Module, batch: Any) -> Any:
+        """The mean loss of a batch, with its graph; or a dict with it as `loss`."""
+        features, label = batch if self.label_key is not None else (batch, batch)
+        return self.loss_fn(self.predict_fn(model, features), label)
+
+    def eval_step(self, model: nn.Module, batch: Any, metrics: dict[str, Any]) -> torch.Tensor:
+        """The mean loss of a batch of an evaluation, a scalar; updates the metrics."""
+        features, label = batch if self.label_key is not None else (batch, batch)
+        outputs = self.predict_fn(model, features)
+        if metrics:
+            metrics_lib.update(metrics, outputs, label)
+        return self.loss_fn(outputs, label)
+
+    def metrics_fn(self) -> dict[str, Any]:
+        """Fresh metrics by name: `torchmetrics.Metric`s."""
+        task, num_classes = self._sample.task
+        return _named(metrics_lib.make, self.metrics, task=task, num_classes=num_classes)  # type: ignore[no-any-return]
+
+    def callbacks(self) -> list[Callback]:
+        """Callbacks of your own."""
+        return []
+
+    def predict_fn(self, model: nn.Module, features: Mapping[str, Any]) -> Any:
+        """What the model says of a batch of features: by default as one dict, or by the names in its `forward`."""
+        call = self._calls.get(model)
+        if call is None:
+            call = self._calls[model] = forward.caller(model, tuple(features))
+        return call(features)
+
+    # ---- what is at hand
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in a training batch, over all ranks."""
+        return self.fn_args.train_args.batch_size or DEFAULT_BATCH_SIZE
+
+    @cached_property
+    def train_batches(self) -> Any:
+        """What is trained on, as `input_fn` made it."""
+        return self.input_fn(self.files(self.fn_args.train_files), training=True)
+
+    @cached_property
+    def eval_batches(self) -> dict[str, Any]:
+        """What is evaluated on while training, by split."""
+        by_split = self.fn_args.eval_split_files
+        return {name: self.input_fn(self.files(each), training=False) for name, each in by_split.items()}
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """How long this training goes on."""
+        train_args, batches = self.fn_args.train_args, self.train_batches
+        num_examples = getattr(batches, "num_examples", None)
+        if num_examples is None and hasattr(batches, "__len__"):
+            num_examples = len(batches) * self.batch_size
+        if num_examples is None:
+            return super().schedule
+        return Schedule.of(num_examples, self.batch_size, train_args.num_steps, train_args.num_epochs)
+
+    @property
+    def sample(self) -> Any:
+        """Some examples as `input_fn` gives them."""
+        return self._sample.batch
+
+    def prepared(self, batch: Any, backend: TrainerBackend) -> Any:
+        """A batch on the backend's device, in its number format."""
+        if backend.device.type != "cpu":
+            batch = moved(batch, backend.device)
+        if isinstance(batch, tuple):
+            return (backend.of_features(batch[0]), *batch[1:])
+        return backend.of_features(batch)
+
+    def metrics_on(self, device: torch.device) -> dict[str, Any]:
+        """Fresh metrics on a device."""
+        return {name: metric.to(device) for name, metric in self.metrics_fn().items()}
+
+    @staticmethod
+    def loss_of(found: Any) -> torch.Tensor:
+        """The loss in what `train_step` returned."""
+        return found["loss"] if isinstance(found, Mapping) else found
+
+    # ---- inside
+
+    @cached_property
+    def _sample(self) -> Sample:
+        return Sample(self)
+
+    @cached_property
+    def _calls(self) -> dict[nn.Module, Any]:
+        """How models that were called before are called."""
+        return {}
+
+    @property
+    def _cache_dir(self) -> str | None:
+        """Where decoded data may lie: with the checkpoints, so that ranks share it and a resumed training has it."""
+        folder = self.fn_args.checkpoint_dir
+        return f"{folder}/data" if folder else process_group.shared_folder()
+
+    def _check_first_batch(self, files: Sequence[str]) -> list[Problem]:
+        """Nothing: all of a split is decoded before the first step."""
+        return []
+
+
+def _named(make: Any, *args: Any, **options: Any) -> Any:
+    """What is made by name; a name or an option that does not exist is wrong before anything is trained."""
+    try:
+        return make(*args, **options)
+    except ValueError as error:
+        raise PreflightError([Problem("the trainer's arguments", str(error), "something that exists")]) from error

@@ -1,0 +1,1 @@
+"""A `lightning.LightningModule` for a model: Lightning trains it, on our data, with our checkpoints and records."""

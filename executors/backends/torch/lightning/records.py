@@ -1,0 +1,115 @@
+"""What a training by Lightning leaves behind: its history, a line of progress, and the weights that are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from polytrainer.executors.backends.torch.kept_weights import KeptWeights, Watch
+from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY
+from polytrainer.executors.backends.torch.state import VALIDATION, TrainState
+from polytrainer.executors.errors import TrainingError, loss_not_finite
+from polytrainer.executors.progress import ProgressLine
+from polytrainer.executors.run_record import write_csv
+from polytrainer.proto.problems import Problem
+
+if TYPE_CHECKING:
+    from polytrainer.executors.backends.base import Schedule
+    from polytrainer.executors.backends.torch.trainer import TorchTrainer
+
+
+class Records:
+    """Losses and evaluations of a training.
+
+    Args:
+        trainer: Whose training it is.
+        state: Its counters; losses and evaluations are added.
+        watch: What makes weights better than others.
+        kept: Where the better ones are.
+        is_first: Whether this process is rank 0, which writes.
+    """
+
+    def __init__(self, trainer: TorchTrainer, state: TrainState, watch: Watch, kept: KeptWeights, *, is_first: bool):
+        self._trainer, self._state, self._watch, self._kept, self._is_first = trainer, state, watch, kept, is_first
+        self._every = trainer.fn_args.train_args.log_every_n_steps
+        self._pending: list[torch.Tensor] = []
+        self._line: ProgressLine | None = None
+
+    def show_progress(self, schedule: Schedule) -> None:
+        """Prints lines from now on."""
+        if self._is_first:
+            self._line = ProgressLine(schedule.total_steps, schedule.batch_size, self._state.step, self._every)
+
+    def step(self, lightning: Any, losses: list[torch.Tensor]) -> None:
+        """After a step, with the losses of its parts: their sum is its own."""
+        if losses:
+            self._pending.append(torch.stack(losses).sum())
+        step, is_alone = self._state.step, lightning.world_size == 1
+        if step % (self._every or DEFAULT_EVERY) == 0:
+            self.flush(lightning)
+        if self._line is not None and self._line.due(step):
+            if is_alone:
+                self.flush(lightning)
+            loss = {} if self._state.running_loss is None else {"loss": self._state.running_loss}
+            row = _shown(self._state.history[-1]) if self._state.history else {}
+            self._line.show(step, {**row, **loss}, stays=False)
+
+    def flush(self, lightning: Any) -> None:
+        """Reads the losses of the last steps, which is when the device is waited for; all ranks call it.
+
+        Raises:
+            TrainingError: If one of them is not finite.
+        """
+        if not self._pending:
+            return
+        state = self._state
+        losses = lightning.strategy.reduce(torch.stack(self._pending), reduce_op="mean").tolist()
+        self._pending.clear()
+        for step, loss in enumerate(losses, state.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise loss_not_finite(loss, step, state.last_finite_loss)
+            state.last_finite_loss = (step, loss)
+        state.loss_sum += sum(losses)
+        state.loss_steps += len(losses)
+
+    def evaluation(self, lightning: Any, metrics: dict[str, float], weights: Callable[[], Mapping[str, Any]]) -> None:
+        """Writes down what an evaluation found, and decides what follows from it.
+
+        Args:
+            lightning: The `lightning.Trainer`; it is told to stop where that follows.
+            metrics: By name, the same on all ranks.
+            weights: Returns the weights that were evaluated.
+
+        Raises:
+            TrainingError: If the metric that is watched is not among them.
+        """
+        self.flush(lightning)
+        state = self._state
+        row = state.record(metrics)
+        value = self._watched(metrics) if self._watch.is_on else None
+        if value is not None:
+            self._watch.take_note(state, value)
+        if self._watch.best or self._watch.last:
+            self._kept.offer(state, value, weights)
+        if state.stopped:
+            lightning.should_stop = True
+        if self._is_first:
+            write_csv(f"{self._trainer.fn_args.model_run_dir}/logs/metrics.csv", state.history)
+            self._trainer.tell(state)
+        if self._line is not None:
+            self._line.show(state.step, _shown(row))
+
+    def _watched(self, metrics: Mapping[str, float]) -> float:
+        name = self._watch.metric.removeprefix(VALIDATION)
+        if name not in metrics:
+            where = "train_args.early_stopping.metric or keep_checkpoints.metric"
+            got = f"{self._watch.metric!r}, which validation_step does not log"
+            raise TrainingError(Problem(where, got, f"one of {sorted(metrics)}"))
+        return metrics[name]
+
+
+def _shown(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name not in ("step", "epoch") and "." not in name}

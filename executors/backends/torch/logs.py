@@ -1,0 +1,91 @@
+"""What a training tells while it goes on: a line of progress, TensorBoard events, system figures."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from polytrainer.executors.progress import ProgressLine
+from polytrainer.executors.run_record import write_csv
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from polytrainer.executors.backends.base import Schedule
+    from polytrainer.executors.backends.torch.state import TrainState
+
+DEFAULT_EVERY = 50
+
+
+class Logs:
+    """Logs of rank 0; the other ranks are silent.
+
+    Args:
+        folder: Of TensorBoard's events and metrics.csv; any file system that TensorFlow knows.
+        schedule: Of the training.
+        first_step: Steps that earlier processes took.
+        every_n_steps: Steps between two points of a curve; 0: 50. Lines are printed then, too; where it is 0, every 10
+            seconds, on a terminal every tenth of one.
+        histograms: Whether weights are drawn as histograms at each evaluation.
+    """
+
+    def __init__(self, folder: str, schedule: Schedule, first_step: int, every_n_steps: int, histograms: bool):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.every = every_n_steps or DEFAULT_EVERY
+        self.line = ProgressLine(schedule.total_steps, schedule.batch_size, first_step, every_n_steps)
+        self._writer = SummaryWriter(folder, purge_step=first_step or None)
+        self._csv, self._histograms = os.path.join(folder, "metrics.csv"), histograms
+        self._last = (time.monotonic(), first_step * schedule.batch_size)
+
+    def curves(self, state: TrainState, loss: float, learning_rates: list[float], norm: float | None) -> None:
+        """Adds a point to each curve."""
+        now, examples = time.monotonic(), state.examples
+        values = {"loss": loss, "examples_per_second": (examples - self._last[1]) / max(now - self._last[0], 1e-9)}
+        self._last = (now, examples)
+        names = ["learning_rate", *(f"learning_rate_{number}" for number in range(1, len(learning_rates)))]
+        values.update(zip(names, learning_rates, strict=True))
+        if norm is not None:
+            values["gradient_norm"] = norm
+        values.update(_system())
+        for name, value in values.items():
+            self._writer.add_scalar(f"train/{name}", value, state.step)
+
+    def evaluation(self, state: TrainState, metrics: Mapping[str, float], model: nn.Module) -> None:
+        """Writes what an evaluation found: curves, metrics.csv, a line."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"validation/{name}", value, state.step)
+        if self._histograms:
+            for name, parameter in model.named_parameters():
+                self._writer.add_histogram(name, parameter.detach(), state.step)
+        self._writer.flush()
+        write_csv(self._csv, state.history)
+        row = state.history[-1]
+        self.line.show(
+            state.step, {name: row[name] for name in row if name not in ("step", "epoch") and "." not in name}
+        )
+        for split in dict.fromkeys(name.partition(".")[0] for name in metrics if "." in name):
+            own = {name.partition(".")[2]: value for name, value in metrics.items() if name.startswith(f"{split}.")}
+            print(f"  {split}: " + "  ".join(f"{name} {value:.4g}" for name, value in own.items()), flush=True)
+
+    def graph(self, model: nn.Module, features: Any) -> None:
+        """Draws the model as a graph."""
+        self._writer.add_graph(model, (features,), use_strict_trace=False)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+
+
+def _system() -> dict[str, float]:
+    import psutil
+
+    figures = {"memory_mib": psutil.Process().memory_info().rss / 2**20}
+    if torch.cuda.is_available():
+        figures["gpu_memory_mib"] = torch.cuda.memory_allocated() / 2**20
+        figures["gpu_memory_peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return figures

@@ -1,0 +1,238 @@
+"""Metrics by name (torchmetrics), over a whole split: never the mean of batches."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torchmetrics.classification as c
+import torchmetrics.regression as r
+from torch import Tensor
+from torchmetrics import Metric
+
+from polytrainer.executors.backends.torch import losses
+from polytrainer.executors.backends.torch.losses import logits_of
+from polytrainer.executors.backends.torch.metric_states import merge, states
+from polytrainer.executors.backends.torch.registry import look_up
+from polytrainer.executors.backends.torch.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION, Task, task_of
+from polytrainer.proto.problems import Problem
+
+__all__ = ["compute", "compute_tables", "make", "merge", "states", "task_of", "update"]
+
+Makers = dict[str, Callable[..., Metric]]
+
+REGRESSIONS: Makers = {
+    "mae": r.MeanAbsoluteError,
+    "mape": r.MeanAbsolutePercentageError,
+    "mse": r.MeanSquaredError,
+    "pearson": r.PearsonCorrCoef,
+    "r2": r.R2Score,
+    "rmse": lambda **options: r.MeanSquaredError(squared=False, **options),
+    "spearman": r.SpearmanCorrCoef,
+}
+CLASSIFICATIONS: dict[Task, Makers] = {
+    BINARY: {
+        "accuracy": c.BinaryAccuracy,
+        "auroc": c.BinaryAUROC,
+        "average_precision": c.BinaryAveragePrecision,
+        "confusion_matrix": c.BinaryConfusionMatrix,
+        "f1": c.BinaryF1Score,
+        "kappa": c.BinaryCohenKappa,
+        "mcc": c.BinaryMatthewsCorrCoef,
+        "precision": c.BinaryPrecision,
+        "recall": c.BinaryRecall,
+        "specificity": c.BinarySpecificity,
+    },
+    MULTICLASS: {
+        "accuracy": c.MulticlassAccuracy,
+        "auroc": c.MulticlassAUROC,
+        "average_precision": c.MulticlassAveragePrecision,
+        "confusion_matrix": c.MulticlassConfusionMatrix,
+        "f1": c.MulticlassF1Score,
+        "kappa": c.MulticlassCohenKappa,
+        "mcc": c.MulticlassMatthewsCorrCoef,
+        "precision": c.MulticlassPrecision,
+        "recall": c.MulticlassRecall,
+        "specificity": c.MulticlassSpecificity,
+    },
+    MULTILABEL: {
+        "accuracy": c.MultilabelAccuracy,
+        "auroc": c.MultilabelAUROC,
+        "average_precision": c.MultilabelAveragePrecision,
+        "confusion_matrix": c.MultilabelConfusionMatrix,
+        "f1": c.MultilabelF1Score,
+        "mcc": c.MultilabelMatthewsCorrCoef,
+        "precision": c.MultilabelPrecision,
+        "recall": c.MultilabelRecall,
+        "specificity": c.MultilabelSpecificity,
+    },
+}
+TOP_K = re.compile(r"accuracy_top([1-9]\d*)")
+OURS = "polytrainer_task"  # an attribute of the metrics made here: what `update` has to make of outputs and labels
+
+
+def make(
+    names: Iterable[str],
+    *,
+    task: Task | None = None,
+    num_classes: int | None = None,
+    average: str = "macro",
+    threshold: float = 0.5,
+) -> dict[str, Metric]:
+    """Makes metrics, by name.
+
+    Args:
+        names: Of `REGRESSIONS`, or of `CLASSIFICATIONS` for the task; for multiclass also `accuracy_top5` and the like.
+            `accuracy` is the fraction of labels that are right, whatever `average` says.
+        task: What the model is asked for (see `task_of`); may be None for regression.
+        num_classes: Classes, or labels of multilabel, or numbers per example of regression.
+        average: How precision, recall, f1, specificity, auroc and average_precision of several classes become one:
+            `macro`, `weighted`, or where torchmetrics has it `micro`; `none` gives a table.
+        threshold: Probability from which on a binary, or multilabel, label counts as predicted.
+
+    Raises:
+        ValueError: If a name is unknown for the task, or the task or number of classes is missing.
+    """
+    return {name: _make(name, task, num_classes, average, threshold) for name in names}
+
+
+def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor) -> None:
+    """Lets metrics see a batch.
+
+    Those of `make` get probabilities (sigmoid or softmax of the outputs, in float64, so that logits above 17 do not
+    become the same 1.0) and labels as integers, or numbers in float64. Others, of one's own, get the outputs' tensor
+    and the label as they are, but that `[B, 1]` and `[B]` become the same.
+
+    Args:
+        metrics: By name.
+        outputs: Logits, or numbers: `[B, C]`, `[B, C, …]`, `[B, 1]`, `[B]`, or a mapping with them.
+        label: int64 or float32, `[B]`, `[B, 1]`, or one for each position, or value, of the outputs.
+
+    Raises:
+        ValueError: If shapes do not fit, or a label is no class.
+    """
+    logits, label = logits_of(outputs).detach(), label.detach()
+    seen: dict[Task | None, tuple[Tensor, Tensor]] = {}
+    for metric in metrics.values():
+        task = getattr(metric, OURS, None)
+        if task not in seen:
+            seen[task] = PREPARE[task](logits, label)
+        metric.update(*seen[task])
+
+
+def compute(metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Values over all that metrics have seen; those that are no single number are in `compute_tables`."""
+    return {name: float(value) for name, value in _values(metrics).items() if value.numel() == 1}
+
+
+def compute_tables(metrics: Mapping[str, Metric]) -> dict[str, list[Any]]:
+    """Values that are no single number, as nested lists: the confusion matrix (row: label, column: prediction), …."""
+    return {name: value.tolist() for name, value in _values(metrics).items() if value.numel() != 1}
+
+
+# ---- how metrics are made
+
+
+def _make(name: str, task: Task | None, num_classes: int | None, average: str, threshold: float) -> Metric:
+    if name in REGRESSIONS:
+        task = REGRESSION
+    if task is None:
+        known = ", ".join(sorted(REGRESSIONS))
+        raise ValueError(str(Problem(f"metric {name}", "no task", f"a task, or a metric that needs none: {known}")))
+    if task in (MULTICLASS, MULTILABEL) and not num_classes:
+        raise ValueError(str(Problem(f"metric {name}", f"task {task} without num_classes", "their number")))
+    options = {"average": "micro" if name.startswith("accuracy") else average, "threshold": threshold}
+    options |= {"num_classes": num_classes, "num_labels": num_classes, "num_outputs": num_classes or 1}
+    options |= {"validate_args": False}  # at each batch, for each metric; `update` looks itself, once
+    top = TOP_K.fullmatch(name) if task == MULTICLASS else None
+    if top:
+        options["top_k"] = _top_k(name, int(top[1]), num_classes or 0)
+    makers = REGRESSIONS if task == REGRESSION else CLASSIFICATIONS[task]
+    maker = look_up(f"metric for {task}", "accuracy" if top else name, makers)
+    accepted = inspect.signature(r.MeanSquaredError if name == "rmse" else maker).parameters
+    metric = maker(**{key: value for key, value in options.items() if key in accepted}, sync_on_compute=False)
+    if task == REGRESSION:
+        metric.set_dtype(torch.float64)  # sums over a split
+    setattr(metric, OURS, task)
+    return metric
+
+
+def _top_k(name: str, top_k: int, num_classes: int) -> int:
+    if top_k > num_classes:
+        raise ValueError(str(Problem(f"metric {name}", f"{num_classes} classes", f"at least {top_k}")))
+    return top_k
+
+
+# ---- what metrics are given
+
+
+def _binary(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    logits, label = losses.values("metrics", _wide(logits), label)
+    return logits.sigmoid().flatten(), _whole(label, 2).flatten()
+
+
+def _multilabel(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    logits, label = losses.values("metrics", _wide(logits), label)
+    return logits.sigmoid(), _whole(label, 2)
+
+
+def _multiclass(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    logits, fitted = losses.classes_or_probabilities("metrics", _wide(logits), label)
+    if fitted.shape == logits.shape:  # one-hot, or probabilities
+        return logits.softmax(1), fitted.argmax(1)
+    return logits.softmax(1), _whole(label, logits.shape[1]).view_as(fitted)
+
+
+def _regression(outputs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    outputs, label = losses.values("metrics", _wide(outputs), label)
+    flat = outputs.reshape(len(outputs), -1).squeeze(1)  # [B], or [B, k]
+    return flat, label.reshape(flat.shape)
+
+
+def _plain(outputs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    if label.ndim == 2 and label.shape[1] == 1 and outputs.shape != label.shape:  # noqa: PLR2004
+        return outputs, label.squeeze(1)
+    if label.numel() == outputs.numel():
+        return outputs, label.view_as(outputs)
+    return outputs, label
+
+
+PREPARE: dict[Task | None, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    BINARY: _binary,
+    MULTICLASS: _multiclass,
+    MULTILABEL: _multilabel,
+    REGRESSION: _regression,
+    None: _plain,
+}
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()  # there is no float64 on mps
+
+
+def _whole(label: Tensor, num_classes: int) -> Tensor:
+    """Labels as int64, after a look at whether they are from 0 to num_classes - 1."""
+    whole = label.long()
+    wrong = label[(whole != label) | (whole < 0) | (whole >= num_classes)]
+    if wrong.numel():
+        remedy = "-1 is what Transform gives a word that is not in the vocabulary."
+        got = f"labels such as {wrong[0].item():g}"
+        raise ValueError(str(Problem("metrics", got, f"whole numbers from 0 to {num_classes - 1}", remedy)))
+    return whole
+
+
+# ---- what metrics say
+
+
+def _values(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
+    values: dict[str, Tensor] = {}
+    for name, metric in metrics.items():
+        value = metric.compute()
+        several = (
+            {f"{name}_{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
+        values.update({key: torch.as_tensor(part) for key, part in several.items()})
+    return values

@@ -1,0 +1,103 @@
+"""What a trainer is told where there is no pipeline to tell it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polytrainer.executors.checkpoints import fingerprint
+from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.run_args import RunArgs
+from polytrainer.proto import args
+from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+
+if TYPE_CHECKING:
+    from polytrainer.executors.backends.base import BaseTrainer
+
+CACHE_MB = 2048
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object: another one in each process
+
+
+def run_args(
+    trainer: BaseTrainer,
+    train_files: Any,
+    eval_files: Any = None,
+    *,
+    test_files: Mapping[str, Any] | None = None,
+    schema: Any = None,
+    transform_graph: str | None = None,
+    output_dir: str | None = None,
+    base_model: str | None = None,
+    train_args: Any = None,
+    eval_args: Any = None,
+    **more_train_args: Any,
+) -> RunArgs:
+    """The arguments of `TorchTrainer.fit` as those of a run.
+
+    Raises:
+        PreflightError: If train or eval args contradict themselves.
+        ValueError, TypeError: If they hold what is none of theirs.
+    """
+    told = args.parse(train_args, TrainArgs)
+    told.MergeFrom(args.parse(more_train_args, TrainArgs))
+    told_eval = args.parse(eval_args, EvalArgs)
+    if problems := args.check(told, told_eval):
+        raise PreflightError(problems)
+    args.resolve_aliases(told)
+    told.splits[:] = told.splits or ["train"]
+    eval_splits = _by_split(eval_files, "eval")
+    told_eval.splits[:] = told_eval.splits or list(eval_splits)
+    root = Path(output_dir or tempfile.mkdtemp(prefix="polytrainer-"))
+    said = {
+        "files": [_patterns(train_files), eval_splits],
+        "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
+        "arguments": {name: _ADDRESS.sub("", repr(getattr(trainer, name))) for name in trainer._arguments},
+        "args": [
+            told.SerializeToString(deterministic=True).hex(),
+            told_eval.SerializeToString(deterministic=True).hex(),
+        ],
+    }
+    return RunArgs(
+        train_files=_patterns(train_files),
+        eval_files=[pattern for patterns in eval_splits.values() for pattern in patterns],
+        eval_split_files=eval_splits,
+        test_files=_by_split(test_files, "test"),
+        train_args=told,
+        eval_args=told_eval,
+        serving_model_dir=str(root / "model" / "Format-Serving"),
+        eval_model_dir=str(root / "model" / "Format-TFMA"),
+        model_run_dir=str(root / "model_run"),
+        checkpoint_dir=str(root / ".checkpoints" / fingerprint(said)),
+        schema_path=_schema_path(schema, root),
+        transform_graph_path=transform_graph,
+        base_model=base_model,
+    )
+
+
+def _schema_path(schema: Any, root: Path) -> str | None:
+    if schema is None or isinstance(schema, (str, os.PathLike)):
+        return None if schema is None else str(schema)
+    from google.protobuf import text_format
+
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "schema.pbtxt"
+    path.write_text(text_format.MessageToString(schema))
+    return str(path)
+
+
+def _patterns(files: Any) -> list[str]:
+    """Paths or patterns; a folder stands for all files in it."""
+    given: Sequence[Any] = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    return [str(Path(each) / "*") if Path(each).is_dir() else str(each) for each in given]
+
+
+def _by_split(files: Any, name: str) -> dict[str, list[str]]:
+    if files is None:
+        return {}
+    if isinstance(files, Mapping):
+        return {split: _patterns(each) for split, each in files.items()}
+    return {name: _patterns(files)}

@@ -1,0 +1,129 @@
+"""Some examples, looked at before any training: does the model take them, and what is it to learn?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from polytrainer.executors.backends.torch import batch as batch_lib
+from polytrainer.executors.backends.torch import losses
+from polytrainer.executors.backends.torch import metrics as metrics_lib
+from polytrainer.executors.backends.torch.modes import evaluating
+from polytrainer.executors.errors import PreflightError
+from polytrainer.proto.problems import Problem
+
+if TYPE_CHECKING:
+    from polytrainer.executors.backends.torch.hooks import TorchHooks
+
+_ROWS = 16
+_STEPS = ("loss_fn", "train_step", "eval_step")
+
+
+class Sample:
+    """Examples as `input_fn` gives them, and what a model makes of them.
+
+    Attributes:
+        batch: Some examples.
+        outputs: What the model that was looked at makes of them.
+        loss_name: Of the loss by name; None where `loss_fn` is the user's.
+    """
+
+    def __init__(self, trainer: TorchHooks):
+        self._trainer = trainer
+        sources = [*trainer.eval_batches.values(), trainer.train_batches]
+        self.batch: Any = next((found for source in sources if (found := _first_rows(source)) is not None), None)
+        if self.batch is None:
+            raise PreflightError([Problem("input_fn", "no batch", "batches with examples")])
+        self.outputs: Any = None
+        self.loss_name: str | None = None
+
+    def look_at(self, model: nn.Module) -> None:
+        """Calls a model once, so that what does not fit shows now; makes the parameters of lazy modules.
+
+        Raises:
+            PreflightError: If the model does not take the features, or the loss the outputs and the label.
+        """
+        trainer, batch = self._trainer, self.batch
+        features = batch[0] if trainer.label_key is not None else batch
+        try:
+            with torch.no_grad(), evaluating(model):
+                self.outputs = trainer.predict_fn(model, features)
+                self._find_loss()
+        except ValueError as error:
+            raise PreflightError([Problem("the model", str(error), "one that fits the data")]) from error
+        trainer.metrics_fn()
+
+    @cached_property
+    def loss(self) -> Callable[[Any, Any], torch.Tensor]:
+        """The loss by name."""
+        assert self.loss_name is not None
+        return losses.make(self.loss_name, **self._trainer.loss_options)
+
+    @property
+    def task(self) -> tuple[str | None, int | None]:
+        """What metrics are of: "binary", "multiclass", "multilabel" or "regression", and the number of classes."""
+        if self._trainer.label_key is None:
+            return None, None
+        return metrics_lib.task_of(self.outputs, self._label, self.loss_name)
+
+    # ---- inside
+
+    @property
+    def _label(self) -> torch.Tensor:
+        return self.batch[1]
+
+    def _find_loss(self) -> None:
+        """Chooses the loss by name, unless `loss_fn` is the user's."""
+        from polytrainer.executors.backends.torch.hooks import TorchHooks
+
+        trainer = self._trainer
+        own = [name for name in _STEPS if getattr(type(trainer), name) is not getattr(TorchHooks, name)]
+        if trainer.loss is None and "loss_fn" in own:
+            return
+        try:
+            self.loss_name = trainer.loss or self._fitting_loss()
+            self._check_label_range()
+            self.loss(self.outputs, self.batch[1] if trainer.label_key is not None else self.batch)
+        except ValueError:
+            if trainer.loss is not None or own != list(_STEPS[1:]):
+                raise
+            self.loss_name = None  # nobody asks for it
+
+    def _fitting_loss(self) -> str:
+        if self._trainer.label_key is None:
+            remedy = "Say loss=…, or write loss_fn."
+            raise ValueError(f"neither a label_key nor a loss to choose by it. {remedy}")
+        if self._label.is_floating_point():
+            return "mse"
+        logits = losses.logits_of(self.outputs)
+        return "cross_entropy" if logits.ndim > 1 and logits.shape[1] > 1 else "binary_cross_entropy"
+
+    def _check_label_range(self) -> None:
+        """Finds a label that is the number of no class, in whatever example."""
+        trainer = self._trainer
+        if self.loss_name != "cross_entropy" or trainer.loss_options or self._label.is_floating_point():
+            return
+        classes = losses.logits_of(self.outputs).shape[1]
+        for batches in (trainer.train_batches, *trainer.eval_batches.values()):
+            found = batches.range_of(trainer.label_key) if hasattr(batches, "range_of") else None
+            if found is not None and not 0 <= found[0] <= found[1] < classes:
+                got = f"values from {found[0]} to {found[1]}"
+                expected = f"values from 0 to {classes - 1}: the model has {classes} outputs"
+                raise PreflightError([Problem(f"the label {trainer.label_key!r}", got, expected)])
+
+
+def _first_rows(batches: Any) -> Any:
+    """The first examples of a split; None if it has none, or if looking would take them away."""
+    if iter(batches) is batches:
+        return None
+    position = batches.state_dict() if hasattr(batches, "state_dict") else None
+    batch = next(iter(batches), None)
+    if position is not None:
+        batches.load_state_dict(position)
+    if batch is None or batch_lib.num_rows(batch) == 0:
+        return None
+    return batch_lib.rows(batch, 0, _ROWS)

@@ -1,0 +1,179 @@
+"""A trained model → `Format-Torch`: its weights, and the model itself as a program that needs no code of the user's."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from polytrainer.executors import run_record
+from polytrainer.executors.backends.torch import batch as batch_lib
+from polytrainer.executors.backends.torch.modes import evaluating
+from polytrainer.executors.backends.torch.warm_start import FILE, FOLDER
+from polytrainer.executors.data.columns import Ragged, Sparse
+from polytrainer.executors.errors import TrainingError
+from polytrainer.proto.problems import Problem
+
+if TYPE_CHECKING:
+    from polytrainer.executors.backends.torch.engine import Engine
+    from polytrainer.executors.backends.torch.trainer import TorchTrainer
+
+PROGRAM = "model.pt2"
+TOLERANCE = 1e-5
+
+
+class Predictor(nn.Module):  # type: ignore[misc]
+    """A trained model with plain tensors in and float32 tensors out: what is exported.
+
+    Takes features by name; a ragged one as `<name>.values` and `<name>.row_lengths`, the number of values of each
+    example.
+    """
+
+    def __init__(self, trainer: TorchTrainer, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self._predict = trainer.predict_fn
+        # of a model that is not trained yet the weights are still in the format they were made in
+        self._cast = trainer.engine.backend.of_features if hasattr(trainer, "engine") else lambda features: features
+        self._like = trainer.sample[0] if trainer.label_key is not None else trainer.sample
+
+    def forward(self, features: dict[str, torch.Tensor]) -> Any:
+        """What the model says of them."""
+        whole = {name: _whole(name, like, features) for name, like in self._like.items()}
+        return _widened(self._predict(self.model, self._cast(whole)))
+
+
+def whole_model(engine: Engine) -> nn.Module:
+    """The trained model with all of its weights, on the CPU, in a module of its own; on rank 0. All ranks call it."""
+    plain = engine.backend.plain(engine.model)
+    if hasattr(plain, "unshard"):  # FSDP2 changed the module in place: its weights go into one that it did not touch
+        weights = engine.backend.model_state(engine.model)
+        if engine.backend.rank != 0:
+            return plain
+        whole = engine.trainer.new_model()
+        whole.load_state_dict(weights)
+    else:
+        compiled, plain._compiled_call_impl = plain._compiled_call_impl, None  # what is compiled cannot be copied
+        whole = copy.deepcopy(plain)
+        plain._compiled_call_impl = compiled
+    return whole.to("cpu")
+
+
+def export(trainer: TorchTrainer, model: nn.Module) -> torch.export.ExportedProgram:
+    """The model as a program for any number of examples (`torch.export`).
+
+    Raises:
+        TrainingError: If torch cannot make a program of it.
+    """
+    sample = batch_lib.at_least_two(trainer.sample)  # torch takes one example for a fixed size
+    features = sample[0] if trainer.label_key is not None else sample
+    # features of a batch are views of one tensor, which cannot be saved with the program as its example
+    apart = {name: tensor.clone() for name, tensor in flat(features).items()}
+    batch = torch.export.Dim("batch", min=1)
+    shapes = dict(sizes for name, value in features.items() for sizes in _sizes(name, value, batch))
+    try:
+        predictor = Predictor(trainer, model)
+        with torch.no_grad(), evaluating(predictor):
+            return torch.export.export(predictor, (apart,), dynamic_shapes=(shapes,))
+    except Exception as error:
+        got = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        expected = "a model that torch.export can make a program of"
+        remedy = (
+            "Does forward choose its way by values of tensors, or by the number of examples? Torch's error says more."
+        )
+        raise TrainingError(Problem("torch.export", got, expected, remedy)) from error
+
+
+def save(trainer: TorchTrainer, model: nn.Module) -> None:
+    """Writes weights and program, after the program was seen to say what the model says."""
+    from safetensors.torch import save as to_bytes
+
+    root = os.path.dirname(trainer.fn_args.serving_model_dir)
+    tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    weights = to_bytes({name: value.clone().contiguous() for name, value in tensors.items()})
+    run_record.write(os.path.join(root, FOLDER, FILE), weights)
+    program = _checked(export(trainer, model), trainer, model)
+    run_record.write(os.path.join(root, FOLDER, PROGRAM), program)
+    run_record.write(os.path.join(trainer.fn_args.serving_model_dir, PROGRAM), program)
+
+
+def flat(features: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Features as plain tensors."""
+    return dict(part for name, value in features.items() for part in _parts(name, value))
+
+
+def _parts(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield name, value
+        return
+    yield from _parts(f"{name}.values", value.values)
+    if isinstance(value, Sparse):
+        yield f"{name}.columns", value.columns
+    yield f"{name}.row_lengths", value.row_splits.diff()  # not the splits: their number is not that of examples
+
+
+def _whole(name: str, like: Any, parts: Mapping[str, torch.Tensor]) -> Any:
+    """What `flat` made parts of, in its first form."""
+    if isinstance(like, torch.Tensor):
+        return parts[name]
+    values = _whole(f"{name}.values", like.values, parts)
+    splits = torch.nn.functional.pad(parts[f"{name}.row_lengths"].cumsum(0), (1, 0))
+    return (
+        Ragged(values, splits)
+        if isinstance(like, Ragged)
+        else Sparse(values, parts[f"{name}.columns"], splits, like.size)
+    )
+
+
+def _widened(outputs: Any) -> Any:
+    """Outputs in float32 where they are in half precision, which is for the computation."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+    if isinstance(outputs, Mapping):
+        return {name: _widened(value) for name, value in outputs.items()}
+    if isinstance(outputs, (list, tuple)) and not hasattr(outputs, "_fields"):
+        return type(outputs)(_widened(value) for value in outputs)
+    return outputs
+
+
+def _sizes(name: str, value: Any, batch: Any) -> Iterator[tuple[str, dict[int, Any]]]:
+    """Which dimensions of the parts of a feature may have any size: that of the batch, or one of its own."""
+    for part, tensor in _parts(name, value):
+        whole_rows = part in (name, f"{name}.row_lengths")
+        yield part, {0: batch if whole_rows else torch.export.Dim.AUTO} if tensor.ndim else {}
+
+
+def _checked(program: torch.export.ExportedProgram, trainer: TorchTrainer, model: nn.Module) -> bytes:
+    """The program as it is written, once it was read back and said of some examples what the model says of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PROGRAM
+        torch.export.save(program, path)
+        loaded, content = torch.export.load(path).module(), path.read_bytes()
+    predictor = Predictor(trainer, model)
+    for count in {1, batch_lib.num_rows(trainer.sample)}:
+        some = batch_lib.rows(trainer.sample, 0, count)
+        features = flat(some[0] if trainer.label_key is not None else some)
+        with torch.no_grad(), evaluating(predictor):
+            worst = _difference(predictor(features), loaded(features))
+        if not worst <= TOLERANCE:
+            got = f"a program that says something else, by {worst:.2g}, of {count} examples"
+            remedy = "Does the model keep state that is not in its buffers, or draw at random when it predicts?"
+            raise TrainingError(Problem("torch.export", got, f"a difference of at most {TOLERANCE:g}", remedy))
+    return content
+
+
+def _difference(wanted: Any, got: Any) -> float:
+    """The largest difference between outputs, relative to the largest value (or to 1, if larger)."""
+    pairs = zip(torch.utils._pytree.tree_leaves(wanted), torch.utils._pytree.tree_leaves(got), strict=True)
+    worst = 0.0
+    for ours, theirs in pairs:
+        if isinstance(ours, torch.Tensor) and ours.numel():
+            scale = max(1.0, float(ours.double().abs().nan_to_num().max()))
+            worst = max(worst, float((ours.double() - theirs.double()).abs().nan_to_num().max()) / scale)
+    return worst

@@ -1,0 +1,203 @@
+"""TorchTrainer: the user writes the model, this the plumbing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from polytrainer.executors.backends.torch import backend as backend_lib
+from polytrainer.executors.backends.torch import evaluation, notebook, rng, saving, warm_start
+from polytrainer.executors.backends.torch.engine import Engine
+from polytrainer.executors.backends.torch.hooks import TorchHooks
+from polytrainer.executors.backends.torch.lightning import module as lightning_module
+from polytrainer.executors.backends.torch.lightning.run import LightningRun
+from polytrainer.executors.backends.torch.precision import settings
+from polytrainer.executors.backends.torch.state import TrainState
+from polytrainer.executors.checkpoints import remove_checkpoints
+from polytrainer.executors.distributed import launch, process_group
+from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.result import TrainResult
+from polytrainer.proto.problems import Problem
+
+
+class TorchTrainer(TorchHooks):
+    """Trains a PyTorch model; `model_fn` returns it.
+
+    Example:
+        ```python
+        class Penguins(TorchTrainer):
+            def model_fn(self):
+                features = Features.from_schema(self.schema, exclude=[self.label_key])
+                return nn.Sequential(features, nn.Linear(features.out_features, self.hidden), nn.ReLU(),
+                                     nn.Linear(self.hidden, 3))
+
+        run_fn = Penguins(label_key="species", metrics=["accuracy", "f1"], hidden=32).run_fn
+        ```
+
+    Every other hook has a default, and may be overridden alone. A batch is `(features, label)`, features by name as
+    `polytrainer.executors.data.torch_batches.TorchBatches` makes them.
+
+    Attributes:
+        engine: The training: model, optimizers, state. There from the beginning of `train` on.
+    """
+
+    engine: Engine
+
+    _BOUND = (*TorchHooks._BOUND, "engine")
+
+    def bind(self, fn_args: Any) -> None:
+        """Takes over what a run is told, and checks that it fits.
+
+        Raises:
+            PreflightError: With everything that does not fit.
+        """
+        self._started = time.monotonic()
+        super().bind(fn_args)
+
+    def run_fn(self, fn_args: Any) -> TrainResult:
+        """Trains, evaluates, tests and saves: what TFX calls."""
+        self.bind(fn_args)
+        if launch.is_wanted(fn_args.train_args):
+            return launch.run(self, fn_args)
+        with process_group.joined_if_ranked(), settings(fn_args.train_args):
+            result = self._run()
+            process_group.wait_for_all()
+        return result
+
+    def fit(self, train_files: Any, eval_files: Any = None, **options: Any) -> TrainResult:
+        """Trains without a pipeline, e.g. in a notebook.
+
+        Args:
+            train_files: Paths or patterns of files with tf.Examples.
+            eval_files: Likewise; or a dict of them by split. None: nothing is evaluated.
+            **options: `schema` (a path or a Schema), `transform_graph`, `test_files`, `output_dir` (a temporary folder
+                by default), `base_model`, `train_args` and `eval_args` (protos or dicts), and any field of TrainArgs.
+        """
+        told = notebook.run_args(self, train_files, eval_files, **options)
+        result = self.run_fn(told)
+        remove_checkpoints(told.checkpoint_dir)
+        return result
+
+    def begin(self) -> None:
+        """Makes `self.engine`, the training of a run that is bound (`bind`): new, or as it was when it died."""
+        model = self.new_model()
+        if process_group.rank() == 0 and type(self).save is TorchTrainer.save and lightning_module.is_complete(model):
+            saving.export(self, model)  # which it is to be at the end, and cannot always
+        if lightning_module.is_one(model):
+            self.engine = LightningRun(self, model)  # type: ignore[assignment] # an engine to all who ask it
+        else:
+            self.engine = Engine(self, model, self.backend or backend_lib.make(self.fn_args.train_args))
+        if self.engine.resumed_from is None and self.fn_args.base_model:
+            warm_start.load(self.engine, self.fn_args.base_model, strict=self.strict_base_model)
+        if process_group.rank() == 0 and isinstance(self.engine, Engine):
+            self.log_banner(self._facts())
+        if self.log_graph and self.engine.logs:
+            features = self.sample[0] if self.label_key is not None else self.sample
+            self.engine.logs.graph(saving.Predictor(self, saving.whole_model(self.engine)), saving.flat(features))
+
+    def train(self) -> None:
+        """Trains the model of a run that is bound; `run_fn` and `fit` do that and more."""
+        self.begin()
+        self.engine.train()
+
+    def validate(self) -> dict[str, float]:
+        """Metrics of the trained model on the eval splits, whole."""
+        if isinstance(self.engine, LightningRun):
+            return self.engine.metrics(self.engine.model, self.eval_batches)
+        return evaluation.evaluate(self, self.engine.backend, self.engine.model, self.eval_batches)
+
+    def test(self) -> dict[str, float]:
+        """Metrics of the trained model on the test splits, as `<split>.<metric>`."""
+        return self.test_fn(self.engine.model)
+
+    def evaluate(self, model: nn.Module, files: Sequence[str]) -> dict[str, float]:
+        """The model's metrics over all examples of some files."""
+        splits = {"": self.input_fn(files, training=False)}
+        if isinstance(self.engine, LightningRun):
+            return self.engine.metrics(model, splits, test=True)
+        return evaluation.evaluate(self, self.engine.backend, model, splits)
+
+    def save(self, model: nn.Module | None = None) -> None:
+        """Writes the trained model: `Format-Torch` and `Format-Serving`."""
+        saving.save(self, model if model is not None else saving.whole_model(self.engine))
+
+    def save_checkpoint(self, force: bool = False) -> None:
+        """Saves what a training is resumed from: if it is time to, or in any case if `force` is set."""
+        every = self.fn_args.train_args.checkpoint_every_n_steps or self.schedule.steps_per_epoch
+        if force or self.engine.state.step % every == 0:
+            self.engine.save_checkpoint()
+            self.engine.checkpointer.wait()
+
+    def new_model(self) -> nn.Module:
+        """A model of `model_fn`, after it was seen to take the data."""
+        model = self.model_fn()
+        if not isinstance(model, nn.Module):
+            got = f"{type(model).__module__}.{type(model).__name__}"
+            raise PreflightError([Problem("what model_fn returned", got, "a torch.nn.Module")])
+        rng.seed(self.seed + 1 + process_group.rank())  # weights the same, dropout not
+        lightning_module.check(self, model)
+        if lightning_module.is_one(model):
+            lightning_module.look_at(self, model)
+        else:
+            self._sample.look_at(model)
+        return model
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that was trained, or is."""
+        return self.engine.backend.plain(self.engine.model)
+
+    @property
+    def estimated_steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch; exact with the data of `input_fn`'s default."""
+        return self.schedule.steps_per_epoch
+
+    def tell(self, state: TrainState) -> None:
+        """Writes trainer_state.json as things stand."""
+        facts = {**state.state_dict(), "resumed_from": self.engine.resumed_from}
+        self.write_state("pytorch", facts, self._started)
+
+    # ---- inside
+
+    def _run(self) -> TrainResult:
+        """One rank's part of `run_fn`; of all of it, where it is the only one."""
+        self.seed = process_group.agreed(self.seed)
+        self._check_ranks()
+        rng.seed(self.seed)
+        self.train()
+        engine = self.engine
+        metrics = self.validate() if self.eval_batches else {}
+        metrics.update(self.test())
+        whole = saving.whole_model(engine)
+        if engine.backend.rank == 0:
+            self.save(whole)
+            engine.close(f"{self.fn_args.model_run_dir}/checkpoints")
+            facts = {**engine.state.state_dict(), "resumed_from": engine.resumed_from, "metrics": metrics}
+            self.write_state("pytorch", facts, self._started)
+        return TrainResult(metrics, steps=engine.state.step, framework="pytorch")
+
+    def _check_ranks(self) -> None:
+        size = process_group.world_size()
+        if min(self.batch_size, self.schedule.num_examples) < size:
+            got = f"batches of {self.batch_size} of {self.schedule.num_examples} examples for {size} ranks"
+            raise PreflightError([Problem("train_args.batch_size", got, "at least one example for each rank")])
+
+    def _facts(self) -> dict[str, Any]:
+        engine, model = self.engine, self.model
+        trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        fixed = sum(parameter.numel() for parameter in model.parameters()) - trainable
+        size = engine.backend.world_size
+        facts = {
+            "model": f"{type(model).__name__}, {trainable + fixed:,} parameters, {trainable:,} of them trainable",
+            "loss": self._sample.loss_name or "that of loss_fn",
+            "optimizer": ", ".join(type(each).__name__ for each in engine.optimizers),
+            "scheduler": self.scheduler,
+            "precision": self.fn_args.train_args.precision or "32",
+            "device": f"{engine.backend.device}"
+            + (f", {size} ranks ({type(engine.backend).__name__})" if size > 1 else ""),
+        }
+        resumed = engine.resumed_from
+        return facts if resumed is None else {**facts, "resumed": f"from step {resumed}"}

@@ -1,0 +1,50 @@
+"""One rank of a training: `python -m polytrainer.executors.distributed.worker TRAINING RESULT`."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pickle
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def main(training: str, result: str) -> None:
+    """Trains, and leaves a result or an error beside the training."""
+    _die_with_the_launcher()
+    # before TensorFlow: see there
+    from polytrainer.executors.backends import triton_beside_tensorflow
+
+    triton_beside_tensorflow.install()
+    try:
+        with Path(training).open("rb") as file:
+            sys.path[:] = pickle.load(file)
+            trainer, fn_args = pickle.load(file)
+        told = trainer.run_fn(fn_args)
+    except BaseException as error:
+        folder = Path(training).parent / "errors"
+        folder.mkdir(exist_ok=True)
+        said = {"time": time.time(), "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        partial = folder / f"{os.environ['RANK']}.partial"
+        partial.write_text(json.dumps(said))
+        partial.rename(partial.with_suffix(".json"))
+        # not through the interpreter's own end, where a thread of the process group may wait for ranks that are gone
+        os._exit(1)
+    if os.environ["RANK"] == "0":
+        Path(result).write_text(json.dumps({"metrics": dict(told.metrics), "steps": told.steps}))
+
+
+def _die_with_the_launcher() -> None:
+    """A rank that lives on would write into the folders of the next try."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
