@@ -1,4 +1,4 @@
-"""`python -m polytrainer.pipelines.local`: the penguins, trained on this machine."""
+"""`python -m polytrainer.pipelines.local [penguins|digits]`: a ready pipeline, run on this machine."""
 
 from __future__ import annotations
 
@@ -8,53 +8,67 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-_BACKENDS = ("keras", "estimator", "torch")
+_BACKENDS = {"penguins": ("keras", "estimator", "torch"), "digits": ("torch",)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the penguins pipeline and prints what came of it."""
+    """Runs a ready pipeline and prints what came of it."""
     options = _parse(argv)
     if not options.verbose:
         _quieten()
     print("importing TFX (10 s)", flush=True)
 
     from polytrainer.pipelines import local_runner
-    from polytrainer.pipelines.penguins import data, summary
-    from polytrainer.pipelines.penguins.pipeline import create_pipeline
+    from polytrainer.pipelines.penguins import summary
 
     started = time.monotonic()
     root = options.root.resolve()
-    csv = data.write_csv(root / "data")
-    pipeline = create_pipeline(csv.parent, root, options.backends, options.epochs)
+    pipeline = _pipeline(options, root)
     log = root / "run.log"
     print(f"TFX's log goes to {log}", flush=True)
     local_runner.run(pipeline, log, verbose=options.verbose)
-    print(f"\n{summary.table(summary.outcomes(root / 'metadata.sqlite', options.backends), root)}")
+    outcomes = summary.outcomes(root / "metadata.sqlite", options.backends, options.pipeline)
+    print(f"\n{summary.table(outcomes, root)}")
     print(f"\nall of it took {time.monotonic() - started:.0f} s; artifacts, metadata and pushed models are in {root}")
+
+
+def _pipeline(options: argparse.Namespace, root: Path) -> Any:
+    """The pipeline that was asked for, its data written."""
+    if options.pipeline == "digits":
+        from polytrainer.pipelines.digits import data as digits
+        from polytrainer.pipelines.digits.pipeline import create_pipeline as digits_pipeline
+
+        folder = digits.write_examples(root / "data")
+        digits.write_schema(folder)
+        return digits_pipeline(folder, root, options.backends, options.epochs)
+    from polytrainer.pipelines.penguins import data as penguins
+    from polytrainer.pipelines.penguins.pipeline import create_pipeline as penguins_pipeline
+
+    csv = penguins.write_csv(root / "data")
+    return penguins_pipeline(csv.parent, root, options.backends, options.epochs)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m polytrainer.pipelines.local", description=main.__doc__)
-    parser.add_argument("--root", type=Path, default=Path("runs/penguins"), help="folder for all that is written")
+    parser.add_argument("pipeline", nargs="?", choices=tuple(_BACKENDS), default="penguins", help="(default: penguins)")
+    parser.add_argument("--root", type=Path, help="folder for all that is written (default: runs/<pipeline>)")
     parser.add_argument(
         "--backends",
-        type=_backends,
-        default=_BACKENDS,
+        type=lambda text: tuple(dict.fromkeys(text.split(","))),
         metavar="A,B",
-        help=f"which to train, of {','.join(_BACKENDS)} (default: all)",
+        help=f"which to train, of {','.join(_BACKENDS['penguins'])} (default: all that the pipeline has)",
     )
     parser.add_argument("--epochs", type=_positive, default=20, help="passes over the training split (default: 20)")
     parser.add_argument("--verbose", action="store_true", help="show TFX's own log")
-    return parser.parse_args(argv)
-
-
-def _backends(text: str) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in chosen if name not in _BACKENDS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"got {', '.join(map(repr, unknown))}; known backends: {', '.join(_BACKENDS)}")
-    return chosen
+    options = parser.parse_args(argv)
+    known = _BACKENDS[options.pipeline]
+    options.backends = options.backends or known
+    options.root = options.root or Path("runs") / options.pipeline
+    if unknown := [name for name in options.backends if name not in known]:
+        parser.error(f"--backends: got {', '.join(map(repr, unknown))}; known backends: {', '.join(known)}")
+    return options
 
 
 def _positive(text: str) -> int:

@@ -63,8 +63,12 @@ def test_a_torch_model_is_a_program_with_a_dynamic_batch(demo):
     assert rows(screen)["torch"][-1] == "not pushed: no Evaluator yet"
     [path] = Path(root).glob("artifacts/Trainer.torch/model/*/Format-Serving/model.pt2")
     program = torch.export.load(path).module()
+    from polytrainer.pipelines.penguins.features import CATEGORICAL, NUMERIC, transformed
+
     for batch in (1, 2, 7):
-        assert program(torch.zeros(batch, 4), torch.zeros(batch, 2, dtype=torch.int64)).shape == (batch, 3)
+        features = {transformed(name): torch.zeros(batch, 1) for name in NUMERIC}
+        features.update({transformed(name): torch.zeros(batch, 1, dtype=torch.int64) for name in CATEGORICAL})
+        assert program(features).shape == (batch, 3)
 
 
 def test_metadata_can_say_which_run_was_better(demo):
@@ -128,7 +132,7 @@ def beam_args():
 
 
 def test_the_run_is_written_down_beside_the_logs(demo):
-    for backend in ("keras", "estimator"):
+    for backend in ("keras", "estimator", "torch"):
         [run] = Path(demo[0]).glob(f"artifacts/Trainer.{backend}/model_run/*")
         assert (run / "trainer_state.json").exists()
         assert (run / "logs" / "metrics.csv").exists()
@@ -139,6 +143,7 @@ def test_the_run_is_written_down_beside_the_logs(demo):
     ("arguments", "said"),
     [
         (["--backends", "keras,jax"], "got 'jax'; known backends: keras, estimator, torch"),
+        (["digits", "--backends", "keras"], "got 'keras'; known backends: torch"),
         (["--epochs", "0"], "got '0'; expected a number from 1"),
     ],
 )

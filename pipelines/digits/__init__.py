@@ -1,0 +1,1 @@
+"""Handwritten digits: real images, in PyTorch, without Transform."""

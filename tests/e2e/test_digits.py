@@ -1,0 +1,47 @@
+"""The digits: images, no Transform, PyTorch; from the command line to a program that can read them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.line]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """(root folder, what appeared on the screen) of one run of the command line."""
+    root = tmp_path_factory.mktemp("digits")
+    command = [sys.executable, "-m", "polytrainer.pipelines.local", "digits", "--epochs", "5", "--root", str(root)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return root, done.stdout
+
+
+def test_the_digits_are_learned_without_a_transform_graph(demo):
+    root, screen = demo
+    from polytrainer.pipelines.penguins import summary
+
+    [result] = summary.outcomes(root / "metadata.sqlite", ("torch",), "digits")
+    assert result.accuracy > 0.9
+    assert f"{result.accuracy:.3f}" in screen
+    assert "1200 examples in ['train'], evaluated on ['eval']" in screen
+
+
+def test_the_program_reads_images_that_were_held_out(demo):
+    import tensorflow as tf
+    import torch
+
+    from polytrainer.pipelines.digits.data import IMAGE, LABEL
+
+    root, _ = demo
+    [path] = root.glob("artifacts/Trainer.torch/model/*/Format-Serving/model.pt2")
+    program = torch.export.load(path).module()
+    spec = {IMAGE: tf.io.FixedLenFeature([8, 8], tf.float32), LABEL: tf.io.FixedLenFeature([], tf.int64)}
+    records = [*tf.data.TFRecordDataset([str(root / "data" / "test" / "digits.gz")], "GZIP").as_numpy_iterator()]
+    examples = tf.io.parse_example(records, spec)
+    read = program({IMAGE: torch.from_numpy(examples[IMAGE].numpy())}).argmax(1)
+    assert len(records) == 297
+    assert (read.numpy() == examples[LABEL].numpy()).mean() > 0.9
