@@ -52,13 +52,11 @@ class Logs:
         if norm is not None:
             values["gradient_norm"] = norm
         values.update(_system())
-        for name, value in values.items():
-            self._writer.add_scalar(f"train/{name}", value, state.step)
+        self._add({f"train/{name}": value for name, value in values.items()}, state.step)
 
     def evaluation(self, state: TrainState, metrics: Mapping[str, float], model: nn.Module) -> None:
         """Writes what an evaluation found: curves, metrics.csv, a line."""
-        for name, value in metrics.items():
-            self._writer.add_scalar(f"validation/{name}", value, state.step)
+        self._add({f"validation/{name}": value for name, value in metrics.items()}, state.step)
         if self._histograms:
             for name, parameter in model.named_parameters():
                 self._writer.add_histogram(name, parameter.detach(), state.step)
@@ -75,6 +73,14 @@ class Logs:
     def graph(self, model: nn.Module, features: Any) -> None:
         """Draws the model as a graph."""
         self._writer.add_graph(model, (features,), use_strict_trace=False)
+
+    def _add(self, scalars: Mapping[str, float], step: int) -> None:
+        """Points of several curves as one event: `add_scalar` makes an event of each, which costs as much as a step."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        assert self._writer.file_writer is not None
+        self._writer.file_writer.add_summary(Summary(value=values), step)
 
     def close(self) -> None:
         """Writes what is left."""

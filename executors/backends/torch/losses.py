@@ -48,7 +48,8 @@ def make(name: str, **options: Any) -> Loss:
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         logits, label = fit(name, logits, label)
-        weights.update(_like(logits, weights))  # kept: from the second batch on nothing has to move
+        if weights:
+            weights.update(_like(logits, weights))  # kept: from the second batch on nothing has to move
         return function(logits, label, **plain, **weights)
 
     return loss
@@ -79,11 +80,10 @@ def logits_of(outputs: Any) -> Tensor:
 def classes(name: str, logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """`[B, C, …]` and the number of a class, `[B, …]` int64; also `[B, 1]` for `[B, C]`."""
     if logits.ndim > 1 and logits.shape[1] > 1:
-        expected = logits.shape[:1] + logits.shape[2:]
-        if label.shape == expected:
+        if label.shape == logits.shape[:1] + logits.shape[2:]:
             return logits, label.long()
-        if logits.ndim == 2 and label.shape == (*expected, 1):  # noqa: PLR2004
-            return logits, label.reshape(expected).long()
+        if logits.ndim == 2 and label.shape == (len(logits), 1):  # noqa: PLR2004
+            return logits, label[:, 0].long()
     raise _misfit(
         name, logits, label, "outputs [B, C, …] with C > 1, and a class for each, [B, …] or [B, 1]", ONE_LOGIT
     )

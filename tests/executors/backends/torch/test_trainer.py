@@ -766,3 +766,73 @@ def test_a_model_that_no_program_can_be_made_of_is_refused_before_it_is_trained(
     trainer = made(model_fn=lambda self: Choosy(2, 2), train_step=train_step, save=lambda self, model: None)
     fit(trainer, num_steps=1)
     assert steps
+
+
+# ---- features of other kinds
+
+
+def test_words_any_number_of_ids_and_missing_values_go_into_the_model_and_the_program(made, fit, written):
+    import tensorflow as tf
+    import torch
+    from torch import nn
+
+    from polytrainer import Features, Vocabulary
+
+    rows = [
+        {"city": [b"Oslo", b"Rome"][i % 2], "ids": [i % 5] * (i % 4), "age": 0.1 * i, "label": i % 2} for i in range(40)
+    ]
+    for i, row in enumerate(rows):
+        for name in (["age"] if i % 3 == 0 else []) + (["ids"] if i % 4 == 0 else []):
+            del row[name]
+    spec = {
+        "city": tf.io.FixedLenFeature([1], tf.string),
+        "ids": tf.io.VarLenFeature(tf.int64),
+        "age": tf.io.VarLenFeature(tf.float32),
+        "label": tf.io.FixedLenFeature([1], tf.int64),
+    }
+
+    def model_fn(self):
+        # by name, how many values an example has; those with a vocabulary are ids
+        sizes, words = {"city": 1, "ids": None, "age": 1}, {"city": 3, "ids": 5}
+        features = Features(sizes, vocabulary_sizes=words, masks=["age"])
+        return nn.Sequential(features, nn.Linear(features.out_features, 2))
+
+    trainer = made(
+        model_fn=model_fn, feature_spec=spec, defaults={"age": -1.0}, encoders={"city": Vocabulary(["Oslo", "Rome"])}
+    )
+    files = written(rows)
+    result = fit(trainer, train_files=files, eval_files=files, schema=None, num_epochs=40)
+    assert result.metrics["accuracy"] == 1.0
+    age, mask = torch.tensor([[3.0], [-1.0], [0.0]]), torch.tensor([[True], [False], [True]])
+    ids = {"ids.values": torch.tensor([1, 2, 2]), "ids.row_lengths": torch.tensor([1, 0, 2])}
+    said = program(fit)({"city": torch.tensor([[0], [1], [0]]), "age": age, "age_mask": mask, **ids})
+    assert said.argmax(1).tolist() == [0, 1, 0]
+
+
+def test_only_ragged_features_and_a_single_example(made, fit, written):
+    import tensorflow as tf
+    import torch
+    from torch import nn
+
+    from polytrainer import Features
+
+    rows = [{"ids": [i % 2, 2 + i % 3], "label": i % 2} for i in range(40)]
+    spec = {"ids": tf.io.VarLenFeature(tf.int64), "label": tf.io.FixedLenFeature([1], tf.int64)}
+
+    def model_fn(self):
+        features = Features({"ids": None}, vocabulary_sizes={"ids": 5})
+        return nn.Sequential(features, nn.Linear(features.out_features, 2))
+
+    files = written(rows)
+    fit(made(model_fn=model_fn, feature_spec=spec), train_files=files, eval_files=files, schema=None, num_epochs=40)
+    for ids, wanted in (([[1, 2]], [1]), ([[0, 4], [1]], [0, 1])):
+        values, lengths = torch.tensor(sum(ids, [])), torch.tensor([len(each) for each in ids])
+        assert program(fit)({"ids.values": values, "ids.row_lengths": lengths}).argmax(1).tolist() == wanted
+
+
+def test_a_compiled_model_learns_the_same(made, fit, tmp_path):
+    fit(made())
+    whole = weights(fit)
+    fit.output = tmp_path / "compiled"
+    fit(made(), compile=True)
+    assert same(whole, weights(fit), 1e-5)
