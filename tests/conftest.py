@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
-import os
-import signal
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
@@ -21,6 +15,7 @@ import pytest
 
 from polytrainer.executors.backends import triton_beside_tensorflow
 
+pytest_plugins = ["aten_calls", "splits", "trainings"]  # fixtures, in tests/support
 ROOT = Path(__file__).parents[1]
 
 triton_beside_tensorflow.install()  # tests import TensorFlow and PyTorch in any order, in one process
@@ -81,65 +76,6 @@ def tfrecord_frame(record: bytes) -> bytes:
 
 def gzipped(content: bytes) -> bytes:
     return gzip.compress(content)
-
-
-class ForkedTraining:
-    """A PyTorch training in a process of its own, which took no time to start; `tests/nursery.py` has the model."""
-
-    def __init__(self, nursery: subprocess.Popen[str], log: Path, told: Mapping[str, Any]):
-        self._nursery, self._log, self._code = nursery, log, -1
-        self.pid = self._ask({"log": str(log), "env": {}, **told})
-
-    def send(self, how: signal.Signals) -> None:
-        """Sends it a signal, unless it has ended."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, how)
-
-    def ended(self) -> bool:
-        """Waits for its end; whether it ended well."""
-        if self._code < 0:
-            self._code = self._ask({"wait": self.pid})
-        return self._code == 0
-
-    @property
-    def said(self) -> str:
-        """What it has printed so far."""
-        return self._log.read_text() if self._log.exists() else ""
-
-    def _ask(self, line: Mapping[str, Any]) -> int:
-        assert self._nursery.stdin is not None
-        assert self._nursery.stdout is not None
-        self._nursery.stdin.write(json.dumps(line) + "\n")
-        return int(self._nursery.stdout.readline())
-
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[subprocess.Popen[str]]:
-    """The process that forks trainings."""
-    command = [sys.executable, str(ROOT / "tests" / "nursery.py")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    yield process
-    process.communicate()
-
-
-@pytest.fixture
-def forked(nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Starts a training of `small`: `forked(name, **options)`; the same name is the same one, in `tmp_path/name`."""
-    told = {"train_files": small.train, "eval_files": small.eval, "schema": small.schema, "batch_size": 8, "seed": 3}
-    started = []
-
-    def start(name: str, log: str | None = None, **options: Any) -> ForkedTraining:
-        output = {"output_dir": str(tmp_path / name)}
-        training = ForkedTraining(nursery, tmp_path / f"{log or name}.log", {**told, **output, **options})
-        started.append(training)
-        return training
-
-    yield start
-    for training in started:
-        training.send(signal.SIGKILL)
-        training.ended()
 
 
 SMALL_SCHEMA = """
@@ -237,103 +173,3 @@ def node(tmp_path: Path) -> SimpleNamespace:
 def saves_a_model(module_file: Callable[..., str]) -> str:
     """A module_file whose run_fn writes a SavedModel and does nothing else."""
     return module_file(SAVES_A_MODEL, "saves_a_model")
-
-
-# ---- for the tests of executors/data: splits on disk, and batches as plain Python
-
-KINDS = {int: "int64_list", float: "float_list", bytes: "bytes_list"}
-
-
-def write(path, rows):
-    """Writes rows (name → list of values, none where a feature is missing) as tf.Examples; gzipped by the name."""
-    import tensorflow as tf
-
-    options = tf.io.TFRecordOptions(compression_type="GZIP" if str(path).endswith(".gz") else "")
-    with tf.io.TFRecordWriter(str(path), options) as writer:
-        for row in rows:
-            example = tf.train.Example()
-            for name, values in row.items():
-                if values:
-                    getattr(example.features.feature[name], KINDS[type(values[0])]).value.extend(values)
-            writer.write(row if isinstance(row, bytes) else example.SerializeToString())
-    return str(path)
-
-
-def write_raw(path, records):
-    """Writes serialized records."""
-    import tensorflow as tf
-
-    options = tf.io.TFRecordOptions(compression_type="GZIP" if str(path).endswith(".gz") else "")
-    with tf.io.TFRecordWriter(str(path), options) as writer:
-        for record in records:
-            writer.write(record)
-    return str(path)
-
-
-def write_parquet(path, rows, names, *, row_group_size=4):
-    """Writes the same rows to Parquet: a column of lists for each name, null where a row has no value."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    types = {int: pa.int64(), float: pa.float32(), bytes: pa.binary()}
-    columns = {
-        name: pa.array([row.get(name) or None for row in rows], pa.list_(types[kind])) for name, kind in names.items()
-    }
-    parquet.write_table(pa.table(columns), str(path), row_group_size=row_group_size)
-    return str(path)
-
-
-def rows_of(value, words=False):
-    """A feature of a batch as a list with an entry for each example; `words` makes bytes of the innermost uint8."""
-    if hasattr(value, "size") and hasattr(value, "columns"):
-        values, columns, splits = rows_of(value.values, words), value.columns.tolist(), value.row_splits.tolist()
-        pairs = [*zip(columns, values, strict=True)] if words else [*zip(columns, value.values.tolist(), strict=True)]
-        return [pairs[start:stop] for start, stop in itertools.pairwise(splits)]
-    if hasattr(value, "row_splits"):
-        splits = value.row_splits.tolist()
-        innermost = words and not hasattr(value.values, "row_splits")
-        inner = bytes(value.values.tolist()) if innermost else rows_of(value.values, words)
-        return [inner[start:stop] for start, stop in itertools.pairwise(splits)]
-    return value.tolist()
-
-
-def parsed(files, spec):
-    """What tf.io.parse_example makes of all records of files, as `rows_of` would say it."""
-    import tensorflow as tf
-
-    records = [*tf.data.TFRecordDataset(files, "GZIP" if files[0].endswith(".gz") else "").as_numpy_iterator()]
-    result = {}
-    for name, value in tf.io.parse_example(tf.constant(records, tf.string), spec).items():
-        if isinstance(spec[name], tf.io.SparseFeature):
-            rows = [[] for _ in records]
-            for (row, *columns), element in zip(
-                value.indices.numpy().tolist(), value.values.numpy().tolist(), strict=True
-            ):
-                rows[row].append((columns[0] if len(columns) == 1 else columns, element))
-            result[name] = rows
-        elif isinstance(value, tf.SparseTensor):
-            result[name] = tf.RaggedTensor.from_sparse(value).to_list()
-        else:
-            result[name] = value.to_list() if isinstance(value, tf.RaggedTensor) else value.numpy().tolist()
-    return result
-
-
-@pytest.fixture(scope="session")
-def splits():
-    """write, write_raw, write_parquet, rows_of, parsed."""
-    return SimpleNamespace(
-        write=write, write_raw=write_raw, write_parquet=write_parquet, rows_of=rows_of, parsed=parsed
-    )
-
-
-@pytest.fixture(scope="session")
-def numbered(tmp_path_factory):
-    """Two files with the numbers 0 to 22, the spec that reads them, and a folder for what is decoded from them."""
-    import tensorflow as tf
-
-    folder = tmp_path_factory.mktemp("numbered")
-    files = [
-        write(folder / "a.gz", [{"n": [number]} for number in range(10)]),
-        write(folder / "b.gz", [{"n": [number]} for number in range(10, 23)]),
-    ]
-    return SimpleNamespace(files=files, spec={"n": tf.io.FixedLenFeature([], tf.int64)}, folder=str(folder / "cache"))

@@ -30,7 +30,7 @@ def key_of(files: Sequence[str], spec: FeatureSpec, callables: Mapping[str, Any]
 
     if not all(hasattr(function, "cache_key") for function in callables.values()):
         return None
-    stats = [(file, tf.io.gfile.stat(file)) for file in map(os.path.abspath, files)]
+    stats = [(file, tf.io.gfile.stat(file)) for file in map(_whole, files)]
     content = {
         "format": [VERSION, sys.byteorder],
         "files": [(file, stat.length, stat.mtime_nsec) for file, stat in stats],
@@ -47,3 +47,8 @@ def _described(feature: Any) -> list[str]:
     default = getattr(feature, "default_value", None)
     fields = {name: value for name, value in feature._asdict().items() if name != "default_value"}
     return [type(feature).__name__, repr(fields), repr(None if default is None else np.asarray(default).tolist())]
+
+
+def _whole(file: str) -> str:
+    """A path that means the same in another working directory."""
+    return file if "://" in file else os.path.abspath(file)

@@ -152,3 +152,27 @@ def test_wrong_options_are_refused_before_anything_is_imported(arguments, said):
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_torch_learns_the_same_from_raw_examples_and_the_transform_graph(demo, tmp_path):
+    from torch import nn
+
+    from polytrainer import Features, TorchTrainer
+    from polytrainer.pipelines.penguins.features import TRANSFORMED_LABEL
+
+    class Penguins(TorchTrainer):
+        def model_fn(self):
+            features = Features.from_schema(self.schema, exclude=[self.label_key])
+            return nn.Sequential(features, nn.Linear(features.out_features, 3))
+
+    artifacts = Path(demo[0]) / "artifacts"
+    [graph] = artifacts.glob("Transform/transform_graph/*")
+    losses = []
+    for node in ("Transform/transformed_examples", "CsvExampleGen/examples"):
+        [examples] = artifacts.glob(f"{node}/*")
+        files = {split: f"{examples}/Split-{split}/*" for split in ("train", "eval")}
+        result = Penguins(TRANSFORMED_LABEL).fit(
+            files["train"], files["eval"], transform_graph=str(graph), num_epochs=1, seed=1
+        )
+        losses.append(result.metrics["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

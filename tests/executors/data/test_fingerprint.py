@@ -47,3 +47,13 @@ def test_the_key_is_of_all_that_decoding_depends_on(splits, tmp_path):
     os.utime(a, ns=(1, 1))
     assert fingerprint.key_of([a], spec, {}) != keys[0]
     assert fingerprint.key_of([a], spec, {"": lambda features: features}) is None
+
+
+def test_a_file_elsewhere_keeps_its_address(splits):
+    import tensorflow as tf
+
+    from polytrainer.executors.data import fingerprint
+
+    spec = {"n": tf.io.FixedLenFeature([], tf.int64)}
+    file = splits.write("ram://folder/a", [{"n": [1]}])  # a file system of TensorFlow's, as gs:// is
+    assert fingerprint.key_of([file], spec, {}) == fingerprint.key_of([file], spec, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -826,7 +827,7 @@ def test_only_ragged_features_and_a_single_example(made, fit, written):
     files = written(rows)
     fit(made(model_fn=model_fn, feature_spec=spec), train_files=files, eval_files=files, schema=None, num_epochs=40)
     for ids, wanted in (([[1, 2]], [1]), ([[0, 4], [1]], [0, 1])):
-        values, lengths = torch.tensor(sum(ids, [])), torch.tensor([len(each) for each in ids])
+        values, lengths = torch.tensor([*itertools.chain(*ids)]), torch.tensor([len(each) for each in ids])
         assert program(fit)({"ids.values": values, "ids.row_lengths": lengths}).argmax(1).tolist() == wanted
 
 

@@ -1,0 +1,75 @@
+"""PyTorch trainings in processes of their own, which take no time to start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+
+class ForkedTraining:
+    """A PyTorch training in a process of its own, which took no time to start; `nursery.py` has the model."""
+
+    def __init__(self, nursery: subprocess.Popen[str], log: Path, told: Mapping[str, Any]):
+        self._nursery, self._log, self._code = nursery, log, -1
+        self.pid = self._ask({"log": str(log), "env": {}, **told})
+
+    def send(self, how: signal.Signals) -> None:
+        """Sends it a signal, unless it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, how)
+
+    def ended(self) -> bool:
+        """Waits for its end; whether it ended well."""
+        if self._code < 0:
+            self._code = self._ask({"wait": self.pid})
+        return self._code == 0
+
+    @property
+    def said(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def _ask(self, line: Mapping[str, Any]) -> int:
+        assert self._nursery.stdin is not None
+        assert self._nursery.stdout is not None
+        self._nursery.stdin.write(json.dumps(line) + "\n")
+        return int(self._nursery.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[subprocess.Popen[str]]:
+    """The process that forks trainings."""
+    command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.communicate()
+
+
+@pytest.fixture
+def forked(nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Starts a training of `small`: `forked(name, **options)`; the same name is the same one, in `tmp_path/name`."""
+    told = {"train_files": small.train, "eval_files": small.eval, "schema": small.schema, "batch_size": 8, "seed": 3}
+    started = []
+
+    def start(name: str, log: str | None = None, **options: Any) -> ForkedTraining:
+        output = {"output_dir": str(tmp_path / name)}
+        training = ForkedTraining(nursery, tmp_path / f"{log or name}.log", {**told, **output, **options})
+        started.append(training)
+        return training
+
+    yield start
+    for training in started:
+        training.send(signal.SIGKILL)
+        training.ended()
