@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from polytrainer.executors.data.feature_specs import FeatureSpec
@@ -51,4 +51,4 @@ def _described(feature: Any) -> list[str]:
 
 def _whole(file: str) -> str:
     """A path that means the same in another working directory."""
-    return file if "://" in file else os.path.abspath(file)
+    return file if "://" in file else str(Path(file).absolute())
