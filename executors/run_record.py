@@ -31,9 +31,10 @@ def write_state(model_run_dir: str, state: Mapping[str, Any]) -> None:
 
 
 def write(path: str, content: bytes) -> None:
-    """Writes a file, and the folders above it."""
+    """Writes a file, and the folders above it; whoever looks at it sees all of it, or what was there before."""
     from tensorflow.io import gfile
 
     gfile.makedirs(os.path.dirname(path))
-    with gfile.GFile(path, "wb") as file:
+    with gfile.GFile(f"{path}.partial", "wb") as file:
         file.write(content)
+    gfile.rename(f"{path}.partial", path, overwrite=True)

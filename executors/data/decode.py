@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from polytrainer.executors.data import diagnosis
@@ -97,7 +98,8 @@ class TFRecords:
         records = tf.data.TFRecordDataset(files, self._compression)
         if part.shuffle:
             seed = mixed(part.seed, part.epoch)
-            records = records.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
+            with _no_global_seed():
+                records = records.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
         batches = records.skip(part.offset).batch(part.batch_size, drop_remainder=part.drop_last)
         batches = batches.shard(part.workers, part.worker)
 
@@ -205,3 +207,19 @@ def _tuned(chunks: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.threading.private_threadpool_size = _threads()  # of its own: faster than a share of the global pool
     return chunks.prefetch(2).with_options(options)
+
+
+@contextmanager
+def _no_global_seed() -> Iterator[None]:
+    """TensorFlow mixes its global seed, if somebody has set one, with a shuffle's own: the order would depend on it.
+
+    It is set aside where it is kept; `tf.random.set_seed` would begin the random numbers of others anew.
+    """
+    from tensorflow.python.eager import context
+
+    state = context.context()
+    before, state._seed = state._seed, None
+    try:
+        yield
+    finally:
+        state._seed = before

@@ -129,7 +129,8 @@ class TorchTrainer(TorchHooks):
         every = self.fn_args.train_args.checkpoint_every_n_steps or self.schedule.steps_per_epoch
         if force or self.engine.state.step % every == 0:
             self.engine.save_checkpoint()
-            self.engine.checkpointer.wait()
+            if isinstance(self.engine, Engine):
+                self.engine.checkpointer.wait()
 
     def new_model(self) -> nn.Module:
         """A model of `model_fn`, after it was seen to take the data."""

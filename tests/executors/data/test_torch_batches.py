@@ -192,6 +192,22 @@ def test_epochs_and_seeds_differ_in_their_order_and_the_same_ones_agree(numbered
     assert not any(order in orders(2) for order in (first, second))  # seed + epoch would make one of them agree
 
 
+def test_the_order_is_the_same_whatever_tensorflows_global_seed_is(numbered):
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    before = context.global_seed()
+    try:
+        orders = []
+        for seed in (None, 1, 2):
+            tf.random.set_seed(seed)
+            orders.append(numbers(make(numbered, mode="streaming", shuffle=True)))
+            assert context.global_seed() == seed
+    finally:
+        tf.random.set_seed(before)
+    assert orders[0] == orders[1] == orders[2]
+
+
 def test_the_position_says_what_the_consumer_has_received(numbered):
     batches = make(numbered, batch_size=10, seed=4)
     states, sizes = [], []

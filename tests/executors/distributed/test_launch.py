@@ -37,7 +37,7 @@ def wait_for(condition, training, seconds=90):
         time.sleep(0.02)
 
 
-@pytest.mark.line
+@pytest.mark.newest
 def test_ranks_are_started_and_their_result_comes_home(forked, tmp_path):
     training = forked("two", **DDP)
     assert training.ended(), training.said[-3000:]

@@ -65,7 +65,7 @@ def assert_alike(one, other):
     assert state["examples"] == other_state["examples"] == 2 * 103
 
 
-@pytest.mark.line
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("count", "options"),
     [

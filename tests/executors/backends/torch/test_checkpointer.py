@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 
 @pytest.fixture

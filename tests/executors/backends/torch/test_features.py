@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 
 class Ragged(NamedTuple):

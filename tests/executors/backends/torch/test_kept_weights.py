@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 
 def watch(**changes):

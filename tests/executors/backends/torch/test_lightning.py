@@ -13,7 +13,7 @@ import sys
 import pytest
 
 pytestmark = [
-    pytest.mark.line,
+    pytest.mark.newest,
     pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:`isinstance.treespec, LeafSpec"),
 ]
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 CLASSES = [[2.0, 0.5, -1.0], [0.0, 1.0, 3.0], [1.0, 1.0, 1.0], [-2.0, 0.0, 0.5]]
 BINARY = [0.5, -1.0, 2.0, 3.0]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 # 9 examples of 3 classes, in batches that are not even
 LABELS = [0, 0, 0, 0, 0, 1, 1, 2, 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 NAMES = [
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "asgd"),

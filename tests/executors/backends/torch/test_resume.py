@@ -52,7 +52,7 @@ def wait_for(condition, training):
         time.sleep(0.005)
 
 
-@pytest.mark.line
+@pytest.mark.newest
 def test_killed_twenty_times_it_ends_bit_equal_to_one_that_was_not(start):
     stopping = {"early_stopping": {"metric": "loss", "patience": 30}, "keep_checkpoints": {"best": 2}}
     finished(start("whole", **stopping))
@@ -67,7 +67,6 @@ def test_killed_twenty_times_it_ends_bit_equal_to_one_that_was_not(start):
             assert outcome(start.folder / f"killed-{number}") == wanted
             number += 1
         else:
-            assert not (start.folder / f"killed-{number}" / "model").exists()
             kills += 1
         resumed += "resumed" in training.said
     finished(start(f"killed-{number}", **stopping))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 STEPS = 60
 RATE = 0.3

@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 
 @pytest.fixture
