@@ -53,8 +53,17 @@ class Sample:
             with torch.no_grad(), evaluating(model):
                 self.outputs = trainer.predict_fn(model, features)
                 self._find_loss()
-        except ValueError as error:
+        except PreflightError:
+            raise
+        except ValueError as error:  # ours say it all
             raise PreflightError([Problem("the model", str(error), "one that fits the data")]) from error
+        except Exception as error:
+            got = f"{type(error).__name__} when it was first called: {error}"
+            expected = f"outputs for {', '.join(_described(name, value) for name, value in features.items())}"
+            remedy = (
+                "A forward whose parameters have names of features gets these, any other gets all of them as a dict."
+            )
+            raise PreflightError([Problem("the model", got, expected, remedy)]) from error
         trainer.metrics_fn()
 
     @cached_property
@@ -127,3 +136,10 @@ def _first_rows(batches: Any) -> Any:
     if batch is None or batch_lib.num_rows(batch) == 0:
         return None
     return batch_lib.rows(batch, 0, _ROWS)
+
+
+def _described(name: str, value: Any) -> str:
+    """A feature as a person would note it down: `image [16, 8, 8] float32`."""
+    if not isinstance(value, torch.Tensor):
+        return f"{name} ({type(value).__name__})"
+    return f"{name} {list(value.shape)} {str(value.dtype).removeprefix('torch.')}"

@@ -242,6 +242,16 @@ def test_a_forward_that_needs_what_is_no_feature_is_refused(made, fit):
         fit(made(model_fn=lambda self: Needy(2, 2)))
 
 
+def test_a_model_that_fails_on_the_features_says_what_it_was_given(made, fit):
+    from torch import nn
+
+    from polytrainer.executors.errors import PreflightError
+
+    with pytest.raises(PreflightError, match=r"outputs for x \[8, 2\] float32. A forward whose parameters") as caught:
+        fit(made(model_fn=lambda self: nn.Sequential(nn.Linear(2, 2))))  # which does not know of a dict
+    assert "linear" in str(caught.value.__cause__)
+
+
 def test_what_is_no_module_is_refused(made, fit):
     from polytrainer.executors.errors import PreflightError
 
