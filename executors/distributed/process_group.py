@@ -50,6 +50,27 @@ def agreed(value: Any) -> Any:
     return values[0]
 
 
+class Agreement:
+    """Whether any rank wishes something; each is told one call later, so that none waits for the others."""
+
+    def __init__(self) -> None:
+        self._asked: tuple[Any, Any] | None = None
+
+    def anybody(self, wishes: bool) -> bool:
+        """Tells of this rank's wish, and returns whether at the call before any rank had one. All ranks call it."""
+        import torch
+        import torch.distributed as dist
+
+        wished = False
+        if self._asked is not None:
+            answer, flag = self._asked
+            answer.wait()
+            wished = bool(flag)
+        flag = torch.tensor([float(wishes)])  # on the CPU: a GPU would have to be waited for
+        self._asked = dist.all_reduce(flag, async_op=True), flag
+        return wished
+
+
 def wait_for_all() -> None:
     """Returns when every rank has come here."""
     import torch.distributed as dist

@@ -211,8 +211,8 @@ class Fsdp(Ddp):
         from torch.distributed.fsdp import fully_shard
 
         model = Single.wrap(self, model)
-        for parameter in model.parameters():  # DDP does so by itself
-            torch.distributed.broadcast(parameter.data, 0)
+        for tensor in (*model.parameters(), *model.buffers()):  # DDP does so by itself
+            torch.distributed.broadcast(tensor.data, 0)
         for container in [each for each in model.modules() if isinstance(each, (nn.ModuleList, nn.Sequential))]:
             for block in container:
                 if any(True for _ in block.parameters()):
@@ -226,6 +226,11 @@ class Fsdp(Ddp):
     def accumulating(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Gradients are reduced with each micro-batch: to keep them whole would cost the memory that FSDP saves."""
         return nullcontext()
+
+    def step(self, optimizers: Optimizers, parameters: Sequence[nn.Parameter], max_grad_norm: float) -> Any:
+        """As ever; the norm is that of all shards."""
+        norm = super().step(optimizers, parameters, max_grad_norm)
+        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
     def model_state(self, model: nn.Module) -> dict[str, Any]:
         """Whole tensors, on rank 0."""

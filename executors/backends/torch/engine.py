@@ -23,6 +23,7 @@ from polytrainer.executors.backends.torch.kept_weights import KeptWeights, Watch
 from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY, Logs
 from polytrainer.executors.backends.torch.micro_batches import MicroBatches
 from polytrainer.executors.backends.torch.state import VALIDATION, TrainState
+from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import TrainingError, loss_not_finite
 from polytrainer.executors.termination import Termination
 from polytrainer.proto.problems import Problem
@@ -68,7 +69,7 @@ class Engine:
         folder = trainer.fn_args.checkpoint_dir or tempfile.mkdtemp(prefix="polytrainer-")
         self.checkpointer = trainer.checkpointer or FileCheckpointer(folder)
         self.kept = KeptWeights(Path(folder) / "weights", self.watch, writes=backend.rank == 0)
-        self.termination = Termination()
+        self.termination, self._agreement = Termination(), process_group.Agreement()
         self.resumed_from = self._restore()
         self.logs = self._logs() if backend.rank == 0 else None
         self._log_every = self.train_args.log_every_n_steps or DEFAULT_EVERY
@@ -301,7 +302,7 @@ class Engine:
         """Whether a rank was; all of them have to stop at the same step."""
         if self.backend.world_size == 1:
             return self.termination.wished
-        return bool(self.backend.sum(torch.tensor([float(self.termination.wished)], device=self.backend.device)))
+        return self._agreement.anybody(self.termination.wished)
 
     @contextmanager
     def _checkpoints_written(self) -> Iterator[None]:
