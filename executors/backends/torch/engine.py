@@ -95,7 +95,7 @@ class Engine:
 
     def _train_epoch(self) -> None:
         """Trains on the batches that are left of an epoch."""
-        state = self.state
+        state, first_step = self.state, self.state.step
         self.callbacks.call("on_epoch_begin")
         for batch in self._rest_of_epoch():
             self.step(batch)
@@ -105,6 +105,10 @@ class Engine:
                 self._end_at_once()
             if self.done:
                 return
+        if state.step == first_step and not state.batches:  # a resumed training may have nothing left of its epoch
+            got = f"no batch in epoch {state.epoch + 1}"
+            remedy = "A generator is used up after one epoch: return an object that can be iterated over again."
+            raise TrainingError(Problem("input_fn", got, "batches in each epoch", remedy))
         self._end_of_epoch()
 
     def step(self, batch: Any) -> None:

@@ -352,6 +352,20 @@ def test_batches_of_ones_own(made, fit):
     assert state(fit)["step"] == 12
 
 
+def test_batches_that_are_used_up_are_an_error_and_no_endless_loop(made, fit):
+    import torch
+
+    from polytrainer.executors.errors import TrainingError
+
+    def input_fn(self, files, *, training, first_step=0):
+        if training:
+            return (({"x": torch.randn(5, 2)}, torch.tensor([0, 1, 0, 1, 0])) for _ in range(3))
+        return [({"x": torch.randn(5, 2)}, torch.tensor([0, 1, 0, 1, 0]))]
+
+    with pytest.raises(TrainingError, match=r"input_fn: got no batch in epoch 2; .*used up after one epoch"):
+        fit(made(input_fn=input_fn), num_steps=30)
+
+
 def test_callbacks_hear_of_each_turn_and_can_stop(made, fit):
     from polytrainer.executors.backends.torch.callbacks import Callback
 
