@@ -12,8 +12,8 @@ from torch import nn
 
 from polytrainer.executors.backends.torch import batch as batch_lib
 from polytrainer.executors.backends.torch import rng
-from polytrainer.executors.backends.torch.backend import TrainerBackend
-from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.backends.torch.backend import Fsdp, TrainerBackend
+from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import TrainArgs
 
@@ -36,12 +36,19 @@ class MicroBatches:
 
     Attributes:
         size: Most examples of a part; None: no limit.
+
+    Raises:
+        PreflightError: If the size is to be found by trying, where trying could leave ranks waiting.
     """
 
     def __init__(self, train_args: TrainArgs, backend: TrainerBackend, batch_size: int):
         self._backend, self._world_size = backend, backend.world_size
         self._share = math.ceil(batch_size / self._world_size)
         self._tries = train_args.HasField("micro_batch_size") and train_args.micro_batch_size == 0
+        if self._tries and isinstance(backend, Fsdp):
+            got = "0, to be found by trying, with the strategy 'fsdp'"
+            remedy = "A rank that runs out of memory while it gathers weights would leave the others waiting."
+            raise PreflightError([Problem("train_args.micro_batch_size", got, "a number", remedy)])
         self.size: int | None = train_args.micro_batch_size or None
         if train_args.grad_accumulation > 1:
             self.size = math.ceil(self._share / train_args.grad_accumulation)

@@ -114,3 +114,12 @@ def test_fewer_examples_than_ranks_are_refused(ranks):
     trainings = ranks(2, "few", batch_size=1)
     assert not any(training.ended() for training in trainings)
     assert "batches of 1 of 103 examples for 2 ranks; expected at least one example for each" in trainings[0].said
+
+
+def test_with_fsdp_nothing_is_tried_out(ranks):
+    trainings = ranks(2, "tried", strategy="fsdp", micro_batch_size=0)
+    assert not any(training.ended() for training in trainings)
+    assert (
+        "micro_batch_size: got 0, to be found by trying, with the strategy 'fsdp'; expected a number"
+        in trainings[0].said
+    )
