@@ -152,10 +152,7 @@ def _early_stopping(train_args: TrainArgs) -> list[Problem]:
     if not train_args.HasField("early_stopping"):
         return []
     stopping = train_args.early_stopping
-    problems = _unknown("train_args.early_stopping.mode", stopping.mode, _MODES)
-    if best_mode(stopping) is None:
-        got = f"no mode for the metric {stopping.metric!r}"
-        problems.append(Problem("train_args.early_stopping.mode", got, "min or max", "Say which of them is better."))
+    problems = _mode("train_args.early_stopping.mode", stopping)
     problems += [
         Problem(f"train_args.early_stopping.{field}", str(value), "0 or more")
         for field, value in (("patience", stopping.patience), ("min_delta", stopping.min_delta))
@@ -166,15 +163,21 @@ def _early_stopping(train_args: TrainArgs) -> list[Problem]:
 
 def _keep_checkpoints(train_args: TrainArgs) -> list[Problem]:
     kept = train_args.keep_checkpoints
-    problems = _unknown("train_args.keep_checkpoints.mode", kept.mode, _MODES)
-    if best_mode(kept) is None:
-        got = f"no mode for the metric {kept.metric!r}"
-        problems.append(Problem("train_args.keep_checkpoints.mode", got, "min or max", "Say which of them is better."))
+    problems = _mode("train_args.keep_checkpoints.mode", kept)
     problems += [
         Problem(f"train_args.keep_checkpoints.{field}", str(value), "0 or more")
         for field, value in (("last", kept.last), ("best", kept.best))
         if value < 0
     ]
+    return problems
+
+
+def _mode(where: str, watched: EarlyStopping | KeepCheckpoints) -> list[Problem]:
+    """What is wrong with the direction in which a metric is better."""
+    problems = _unknown(where, watched.mode, _MODES)
+    if best_mode(watched) is None:
+        got = f"no mode for the metric {watched.metric!r}"
+        problems.append(Problem(where, got, "min or max", "Say which of them is better."))
     return problems
 
 

@@ -22,6 +22,15 @@ def num_rows(batch: Any) -> int:
     return len(first.row_splits) - 1 if isinstance(first, (Ragged, Sparse)) else int(first.shape[0])
 
 
+def first(batches: Any) -> Any:
+    """The batch that comes next, without taking it where `batches` knows its position; None if there is none."""
+    position = batches.state_dict() if hasattr(batches, "state_dict") else None
+    batch = next(iter(batches), None)
+    if position is not None:
+        batches.load_state_dict(position)
+    return batch
+
+
 def rows(batch: Any, start: int, stop: int) -> Any:
     """The examples `start` to `stop` of a batch, in the same structure."""
     return _map(batch, lambda leaf: _rows(leaf, start, stop))

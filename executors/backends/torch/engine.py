@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY, Logs
 from polytrainer.executors.backends.torch.micro_batches import MicroBatches
 from polytrainer.executors.backends.torch.state import VALIDATION, TrainState
 from polytrainer.executors.distributed import process_group
-from polytrainer.executors.errors import TrainingError, loss_not_finite
+from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.termination import Termination
 from polytrainer.proto.problems import Problem
 
@@ -152,6 +151,10 @@ class Engine:
         if self.logs:
             self.logs.close()
 
+    def metrics(self, model: nn.Module, splits: Mapping[str, Any], *, test: bool = False) -> dict[str, float]:
+        """A model's metrics over whole splits; those of a test are the same."""
+        return evaluation.evaluate(self.trainer, self.backend, model, splits)
+
     # ---- turns: what happens now and then
 
     def evaluate(self) -> dict[str, float]:
@@ -189,14 +192,9 @@ class Engine:
         """
         if not self._pending:
             return
-        state, losses = self.state, self.backend.sum(torch.stack(self._pending)).tolist()
+        losses = self.backend.sum(torch.stack(self._pending)).tolist()
         self._pending.clear()
-        for step, loss in enumerate(losses, state.step - len(losses) + 1):
-            if not math.isfinite(loss):
-                raise loss_not_finite(loss, step, state.last_finite_loss)
-            state.last_finite_loss = (step, loss)
-        state.loss_sum += sum(losses)
-        state.loss_steps += len(losses)
+        self.state.take_losses(losses)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed training needs; every rank calls it."""
@@ -231,12 +229,7 @@ class Engine:
 
     def first_batch(self) -> Any:
         """The batch that training goes on with, without taking it."""
-        if not hasattr(self.batches, "state_dict"):
-            return next(iter(self.batches))
-        position = self.batches.state_dict()
-        batch = next(iter(self.batches))
-        self.batches.load_state_dict(position)
-        return batch
+        return batch_lib.first(self.batches)
 
     # ---- inside
 

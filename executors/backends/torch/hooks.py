@@ -186,12 +186,12 @@ class TorchHooks(BaseTrainer):
 
     def train_step(self, model: nn.Module, batch: Any) -> Any:
         """The mean loss of a batch, with its graph; or a dict with it as `loss`."""
-        features, label = batch if self.label_key is not None else (batch, batch)
+        features, label = self.features_and_label(batch)
         return self.loss_fn(self.predict_fn(model, features), label)
 
     def eval_step(self, model: nn.Module, batch: Any, metrics: dict[str, Any]) -> torch.Tensor:
         """The mean loss of a batch of an evaluation, a scalar; updates the metrics."""
-        features, label = batch if self.label_key is not None else (batch, batch)
+        features, label = self.features_and_label(batch)
         outputs = self.predict_fn(model, features)
         if metrics:
             metrics_lib.update(metrics, outputs, label)
@@ -246,6 +246,10 @@ class TorchHooks(BaseTrainer):
     def sample(self) -> Any:
         """Some examples as `input_fn` gives them."""
         return self._sample.batch
+
+    def features_and_label(self, batch: Any) -> tuple[Any, Any]:
+        """The two parts of a batch; where there is no `label_key`, the features are both."""
+        return batch if self.label_key is not None else (batch, batch)
 
     def prepared(self, batch: Any, backend: TrainerBackend) -> Any:
         """A batch on the backend's device, in its number format."""

@@ -48,7 +48,7 @@ class Sample:
             PreflightError: If the model does not take the features, or the loss the outputs and the label.
         """
         trainer, batch = self._trainer, self.batch
-        features = batch[0] if trainer.label_key is not None else batch
+        features, _ = trainer.features_and_label(batch)
         try:
             with torch.no_grad(), evaluating(model):
                 self.outputs = trainer.predict_fn(model, features)
@@ -96,7 +96,7 @@ class Sample:
         try:
             self.loss_name = trainer.loss or self._fitting_loss()
             self._check_label_range()
-            self.loss(self.outputs, self.batch[1] if trainer.label_key is not None else self.batch)
+            self.loss(self.outputs, trainer.features_and_label(self.batch)[1])
         except ValueError:
             if trainer.loss is not None or own != list(_STEPS[1:]):
                 raise
@@ -129,10 +129,7 @@ def _first_rows(batches: Any) -> Any:
     """The first examples of a split; None if it has none, or if looking would take them away."""
     if iter(batches) is batches:
         return None
-    position = batches.state_dict() if hasattr(batches, "state_dict") else None
-    batch = next(iter(batches), None)
-    if position is not None:
-        batches.load_state_dict(position)
+    batch = batch_lib.first(batches)
     if batch is None or batch_lib.num_rows(batch) == 0:
         return None
     return batch_lib.rows(batch, 0, _ROWS)

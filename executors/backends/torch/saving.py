@@ -41,7 +41,7 @@ class Predictor(nn.Module):  # type: ignore[misc]
         self._predict = trainer.predict_fn
         # of a model that is not trained yet the weights are still in the format they were made in
         self._cast = trainer.engine.backend.of_features if hasattr(trainer, "engine") else lambda features: features
-        self._like = trainer.sample[0] if trainer.label_key is not None else trainer.sample
+        self._like, _ = trainer.features_and_label(trainer.sample)
 
     def forward(self, features: dict[str, torch.Tensor]) -> Any:
         """What the model says of them."""
@@ -72,7 +72,7 @@ def export(trainer: TorchTrainer, model: nn.Module) -> torch.export.ExportedProg
         TrainingError: If torch cannot make a program of it.
     """
     sample = batch_lib.at_least_two(trainer.sample)  # torch takes one example for a fixed size
-    features = sample[0] if trainer.label_key is not None else sample
+    features, _ = trainer.features_and_label(sample)
     # features of a batch are views of one tensor, which cannot be saved with the program as its example
     apart = {name: tensor.clone() for name, tensor in flat(features).items()}
     batch = torch.export.Dim("batch", min=1)
@@ -158,7 +158,7 @@ def _checked(program: torch.export.ExportedProgram, trainer: TorchTrainer, model
     predictor = Predictor(trainer, model)
     for count in {1, batch_lib.num_rows(trainer.sample)}:
         some = batch_lib.rows(trainer.sample, 0, count)
-        features = flat(some[0] if trainer.label_key is not None else some)
+        features = flat(trainer.features_and_label(some)[0])
         with torch.no_grad(), evaluating(predictor):
             worst = _difference(predictor(features), loaded(features))
         if not worst <= TOLERANCE:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from polytrainer.executors.errors import loss_not_finite
 
 VALIDATION = "val_"
 
@@ -54,6 +58,19 @@ class TrainState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` returned."""
         vars(self).update(state)
+
+    def take_losses(self, losses: Sequence[float]) -> None:
+        """Adds the losses of the last steps, the one that it is at last of all, to the running mean.
+
+        Raises:
+            TrainingError: If one of them is not finite.
+        """
+        for step, loss in enumerate(losses, self.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise loss_not_finite(loss, step, self.last_finite_loss)
+            self.last_finite_loss = (step, loss)
+        self.loss_sum += sum(losses)
+        self.loss_steps += len(losses)
 
     def record(self, metrics: dict[str, float]) -> dict[str, float]:
         """Adds a row for an evaluation, and begins a new mean of the loss.

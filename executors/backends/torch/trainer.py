@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from polytrainer.executors.backends.torch import backend as backend_lib
-from polytrainer.executors.backends.torch import evaluation, notebook, rng, saving, warm_start
+from polytrainer.executors.backends.torch import notebook, rng, saving, warm_start
 from polytrainer.executors.backends.torch.engine import Engine
 from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.lightning import module as lightning_module
@@ -95,7 +95,7 @@ class TorchTrainer(TorchHooks):
         if process_group.rank() == 0 and isinstance(self.engine, Engine):
             self.log_banner(self._facts())
         if self.log_graph and self.engine.logs:
-            features = self.sample[0] if self.label_key is not None else self.sample
+            features, _ = self.features_and_label(self.sample)
             self.engine.logs.graph(saving.Predictor(self, saving.whole_model(self.engine)), saving.flat(features))
 
     def train(self) -> None:
@@ -105,9 +105,7 @@ class TorchTrainer(TorchHooks):
 
     def validate(self) -> dict[str, float]:
         """Metrics of the trained model on the eval splits, whole."""
-        if isinstance(self.engine, LightningRun):
-            return self.engine.metrics(self.engine.model, self.eval_batches)
-        return evaluation.evaluate(self, self.engine.backend, self.engine.model, self.eval_batches)
+        return self.engine.metrics(self.engine.model, self.eval_batches)
 
     def test(self) -> dict[str, float]:
         """Metrics of the trained model on the test splits, as `<split>.<metric>`."""
@@ -115,10 +113,7 @@ class TorchTrainer(TorchHooks):
 
     def evaluate(self, model: nn.Module, files: Sequence[str]) -> dict[str, float]:
         """The model's metrics over all examples of some files."""
-        splits = {"": self.input_fn(files, training=False)}
-        if isinstance(self.engine, LightningRun):
-            return self.engine.metrics(model, splits, test=True)
-        return evaluation.evaluate(self, self.engine.backend, model, splits)
+        return self.engine.metrics(model, {"": self.input_fn(files, training=False)}, test=True)
 
     def save(self, model: nn.Module | None = None) -> None:
         """Writes the trained model: `Format-Torch` and `Format-Serving`."""

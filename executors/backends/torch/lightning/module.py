@@ -122,7 +122,7 @@ def look_at(trainer: TorchTrainer, model: nn.Module) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            trainer.predict_fn(model, sample[0] if trainer.label_key is not None else sample)
+            trainer.predict_fn(model, trainer.features_and_label(sample)[0])
     except ValueError as error:
         remedy = "predict_fn may be overridden, for a forward that takes something else."
         raise PreflightError([Problem("the model", str(error), "one that fits the data", remedy)]) from error

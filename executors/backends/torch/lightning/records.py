@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import torch
 from polytrainer.executors.backends.torch.kept_weights import KeptWeights, Watch
 from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY
 from polytrainer.executors.backends.torch.state import VALIDATION, TrainState
-from polytrainer.executors.errors import TrainingError, loss_not_finite
+from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.progress import ProgressLine
 from polytrainer.executors.run_record import write_csv
 from polytrainer.proto.problems import Problem
@@ -65,15 +64,9 @@ class Records:
         """
         if not self._pending:
             return
-        state = self._state
         losses = lightning.strategy.reduce(torch.stack(self._pending), reduce_op="mean").tolist()
         self._pending.clear()
-        for step, loss in enumerate(losses, state.step - len(losses) + 1):
-            if not math.isfinite(loss):
-                raise loss_not_finite(loss, step, state.last_finite_loss)
-            state.last_finite_loss = (step, loss)
-        state.loss_sum += sum(losses)
-        state.loss_steps += len(losses)
+        self._state.take_losses(losses)
 
     def evaluation(self, lightning: Any, metrics: dict[str, float], weights: Callable[[], Mapping[str, Any]]) -> None:
         """Writes down what an evaluation found, and decides what follows from it.
