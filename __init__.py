@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from polytrainer.executors.data.torch_batches import TorchBatches
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.result import TrainResult
-    from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+    from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 __all__ = [
     "EstimatorTrainer",
     "EvalArgs",
+    "ExportArgs",
     "Features",
     "FnArgs",
     "Hashing",
@@ -46,6 +47,7 @@ except PackageNotFoundError:  # a checkout on PYTHONPATH that nobody installed
 _HOMES = {
     "EstimatorTrainer": "polytrainer.executors.backends.estimator_trainer",
     "EvalArgs": "polytrainer.proto.trainer_pb2",
+    "ExportArgs": "polytrainer.proto.trainer_pb2",
     "Features": "polytrainer.executors.backends.torch.features",
     "FnArgs": "polytrainer.executors.fn_args",
     "Hashing": "polytrainer.executors.data.encoders",

@@ -9,7 +9,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.types.system_executions import Train
 
 from polytrainer.proto import keys
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 
 class TrainerSpec(ComponentSpec):  # type: ignore[misc]
@@ -22,6 +22,7 @@ class TrainerSpec(ComponentSpec):  # type: ignore[misc]
     PARAMETERS = {
         keys.TRAIN_ARGS: ExecutionParameter(type=TrainArgs),
         keys.EVAL_ARGS: ExecutionParameter(type=EvalArgs),
+        keys.EXPORT_ARGS: ExecutionParameter(type=ExportArgs, optional=True),
         keys.MODULE_FILE: ExecutionParameter(type=str, optional=True),
         keys.MODULE_PATH: ExecutionParameter(type=str, optional=True),
         keys.RUN_FN: ExecutionParameter(type=str, optional=True),

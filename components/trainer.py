@@ -17,8 +17,9 @@ from tfx.utils import json_utils
 from polytrainer.components.spec import TrainerSpec, with_extra_inputs
 from polytrainer.executors.generic_executor import GenericExecutor
 from polytrainer.proto import args, keys
+from polytrainer.proto import export_args as export_args_lib
 from polytrainer.proto.problems import describe
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 Text: TypeAlias = str | RuntimeParameter
 Args: TypeAlias = Message | Mapping[str, Any] | str | RuntimeParameter
@@ -68,6 +69,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         trainer_fn: Text | None = None,
         train_args: Args | None = None,
         eval_args: Args | None = None,
+        export_args: Args | None = None,
         custom_config: dict[str, Any] | RuntimeParameter | None = None,
         extra_inputs: Mapping[str, BaseChannel] | None = None,
         resume: bool = True,
@@ -91,6 +93,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             trainer_fn: Dotted path of a `trainer_fn` in an installed package.
             train_args: `polytrainer.TrainArgs`, TFX's TrainArgs, a dict or JSON. Default: the split "train".
             eval_args: `polytrainer.EvalArgs`, TFX's EvalArgs, a dict or JSON. Default: the split "eval".
+            export_args: `polytrainer.ExportArgs`, a dict or JSON: which formats the trainer classes write beside a
+                SavedModel. A plain `run_fn` finds it as `fn_args.export_args`.
             custom_config: A dict of whatever JSON can hold, for the user's code.
             extra_inputs: Further channels of any type by name; the user's code sees their artifacts as
                 `fn_args.extra_inputs[name]`.
@@ -98,8 +102,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
                 so; a plain `run_fn` may, with `fn_args.checkpoint_dir`). False: start afresh.
             custom_executor_spec: Deprecated by TFX; override `EXECUTOR_SPEC` in a subclass.
 
-        `module_file`, `run_fn`, `trainer_fn`, `train_args`, `eval_args` and `custom_config` may be RuntimeParameters,
-        the last three of them with `ptype=str`, holding JSON.
+        `module_file`, `run_fn`, `trainer_fn`, `train_args`, `eval_args`, `export_args` and `custom_config` may be
+        RuntimeParameters, the last four of them with `ptype=str`, holding JSON.
 
         Raises:
             ValueError: If not exactly one of `module_file`, `run_fn` and `trainer_fn` is given; if not exactly one of
@@ -117,7 +121,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             logging.warning("`transformed_examples` is deprecated. Please use `examples` instead.")
 
         spec_class = with_extra_inputs(self.SPEC_CLASS, extra_inputs or {})
-        train_args, eval_args = _checked_args(spec_class, train_args, eval_args)
+        train_args, eval_args, export_args = _checked_args(spec_class, train_args, eval_args, export_args)
         if not isinstance(custom_config, RuntimeParameter):
             custom_config = json_utils.dumps(custom_config)
         arguments = {
@@ -132,6 +136,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             keys.TRAINER_FN: trainer_fn,
             keys.TRAIN_ARGS: train_args,
             keys.EVAL_ARGS: eval_args,
+            keys.EXPORT_ARGS: export_args,
             keys.CUSTOM_CONFIG: custom_config,
             keys.RESUME: None if resume else 0,
         }
@@ -170,16 +175,20 @@ def _exactly_one_examples(examples: Any, transformed_examples: Any, transform_gr
         raise ValueError("If 'transformed_examples' is supplied, 'transform_graph' must be supplied too.")
 
 
-def _checked_args(spec_class: type[ComponentSpec], train_args: Any, eval_args: Any) -> tuple[Any, Any]:
+def _checked_args(
+    spec_class: type[ComponentSpec], train_args: Any, eval_args: Any, export_args: Any
+) -> tuple[Any, Any, Any]:
     """The args in the form the spec takes, after everything that can be checked without running has been."""
     problems = args.check(
         _readable(keys.TRAIN_ARGS, train_args, TrainArgs), _readable(keys.EVAL_ARGS, eval_args, EvalArgs)
     )
+    problems += export_args_lib.check(_readable(keys.EXPORT_ARGS, export_args, ExportArgs))
     if problems:
         raise ValueError(describe(problems))
     return (
         _as_declared(spec_class, keys.TRAIN_ARGS, train_args),
         _as_declared(spec_class, keys.EVAL_ARGS, eval_args),
+        None if export_args is None else _as_declared(spec_class, keys.EXPORT_ARGS, export_args),
     )
 
 

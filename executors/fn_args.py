@@ -14,7 +14,7 @@ from tfx.utils import io_utils, path_utils
 from polytrainer.executors.checkpoints import fingerprint
 from polytrainer.executors.inputs import read_hyperparameters, read_num_examples
 from polytrainer.proto import args, keys
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 Artifacts = dict[str, list[Artifact]]
 # the module's own path is that of a wheel whose name holds a hash of the code; the code itself counts instead
@@ -28,6 +28,7 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
     Attributes:
         train_args: `polytrainer.TrainArgs`, with `splits` filled in.
         eval_args: `polytrainer.EvalArgs`, with `splits` filled in.
+        export_args: `polytrainer.ExportArgs`, as they were given.
         num_examples: Number of examples by split, from the `statistics` given to the Trainer; None without them. (TFX
             has this attribute from 1.17 on, and only where statistics are given.)
         eval_split_files: File patterns by split, for each of `eval_args.splits`; `eval_files` has them all in one list.
@@ -39,6 +40,7 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
 
     train_args: TrainArgs = attr.ib(default=None)
     eval_args: EvalArgs = attr.ib(default=None)
+    export_args: ExportArgs = attr.ib(factory=ExportArgs)
     num_examples: dict[str, int] | None = attr.ib(default=None)
     eval_split_files: dict[str, list[str]] = attr.ib(factory=dict)
     test_files: dict[str, list[str]] = attr.ib(factory=dict)
@@ -66,6 +68,7 @@ def resolve(
 
     result.train_args = args.parse(exec_properties.get(keys.TRAIN_ARGS), TrainArgs)
     result.eval_args = args.parse(exec_properties.get(keys.EVAL_ARGS), EvalArgs)
+    result.export_args = args.parse(exec_properties.get(keys.EXPORT_ARGS), ExportArgs)
     args.resolve_aliases(result.train_args)
     result.train_args.splits[:] = result.train_args.splits or ["train"]
     result.eval_args.splits[:] = result.eval_args.splits or ["eval"]

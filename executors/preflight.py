@@ -19,9 +19,9 @@ from polytrainer.executors.distributed import strategies
 from polytrainer.executors.errors import PreflightError, UserCodeError
 from polytrainer.executors.frameworks import framework_of
 from polytrainer.executors.inputs import only_file, read_hyperparameters, read_num_examples
-from polytrainer.proto import args, keys
+from polytrainer.proto import args, export_args, keys
 from polytrainer.proto.problems import Problem
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 Artifacts = dict[str, list[Artifact]]
 
@@ -61,6 +61,7 @@ def check(input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[s
     """
     return [
         *_args_and_splits(input_dict, exec_properties),
+        *_export_args(exec_properties),
         *_custom_config(exec_properties),
         *_input(input_dict, keys.SCHEMA, "one schema.pbtxt", lambda uri: read_schema(only_file(uri))),
         *_input(
@@ -109,6 +110,13 @@ def _args_and_splits(input_dict: Artifacts, exec_properties: dict[str, Any]) -> 
                 looked_at.add(split)
                 problems += _split(input_dict[keys.EXAMPLES], where, split)
     return problems
+
+
+def _export_args(exec_properties: dict[str, Any]) -> list[Problem]:
+    try:
+        return export_args.check(args.parse(exec_properties.get(keys.EXPORT_ARGS), ExportArgs))
+    except (TypeError, ValueError) as error:
+        return [Problem(keys.EXPORT_ARGS, str(error), "valid ExportArgs")]
 
 
 def _split(examples: list[Artifact], where: str, split: str) -> list[Problem]:

@@ -14,6 +14,7 @@ from polytrainer.executors.user_code import UserCode
 from polytrainer.executors.verify import WrittenModel
 
 METRIC = "metric."  # prefix of a metric's property
+PARITY = "parity."  # and of a written format's difference to the trained model
 
 
 def describe(
@@ -26,8 +27,9 @@ def describe(
     """Writes what is known of the training into an artifact's custom properties.
 
     They are: `framework`, `framework_version`, `polytrainer_version`, `user_code_sha256`, `signatures` (of the serving
-    model, comma-separated), `train_seconds`, `train_steps` where the user's code told them, and `metric.<name>` for
-    each metric. A metric that is not finite is kept as a string: MLMD's databases cannot hold NaN.
+    model, comma-separated), `train_seconds`, `train_steps` where the user's code told them, `metric.<name>` for each
+    metric, and `parity.<format>` for each written format that was compared with the trained model. A metric that is not
+    finite is kept as a string: MLMD's databases cannot hold NaN.
     """
     framework = result.framework or framework_of(user_code.location)
     texts = {
@@ -42,6 +44,8 @@ def describe(
     artifact.set_float_custom_property("train_seconds", round(seconds, 3))
     if result.steps is not None:
         artifact.set_int_custom_property("train_steps", int(result.steps))
+    for name, difference in result.parity.items():
+        artifact.set_float_custom_property(PARITY + name, float(difference))
     for name, value in result.metrics.items():
         if math.isfinite(value):
             artifact.set_float_custom_property(METRIC + name, float(value))

@@ -20,12 +20,15 @@ class TrainResult:
         steps: Optimizer steps taken.
         framework: What trained the model, e.g. "pytorch"; found from the user's imports where not given.
         framework_version: Its version; that of the installed package where not given.
+        parity: Largest difference between what the trained model and what was written of it say of real examples,
+            relative to the largest output, by format: `{"saved_model": 1.2e-7}`.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     steps: int | None = None
     framework: str | None = None
     framework_version: str | None = None
+    parity: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, returned: Any) -> TrainResult:

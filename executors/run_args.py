@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 
 @dataclass
@@ -28,6 +28,7 @@ class RunArgs:
     hyperparameters: dict[str, Any] | None = None
     custom_config: dict[str, Any] | None = None
     num_examples: dict[str, int] | None = None
+    export_args: ExportArgs = field(default_factory=ExportArgs)
     extra_inputs: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Train and eval args in every form TFX allows (its own proto, ours, a dict, JSON) → ours, checked."""
+"""Train, eval and export args in every form TFX allows (its own proto, ours, a dict, JSON) → ours, checked."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from polytrainer.proto.problems import Problem
-from polytrainer.proto.trainer_pb2 import EarlyStopping, EvalArgs, KeepCheckpoints, TrainArgs
+from polytrainer.proto.trainer_pb2 import EarlyStopping, EvalArgs, ExportArgs, KeepCheckpoints, TrainArgs
 
-Args = TypeVar("Args", TrainArgs, EvalArgs)
+Args = TypeVar("Args", TrainArgs, EvalArgs, ExportArgs)
 
 _UNITS = {
     "num_steps": "steps",
@@ -63,7 +63,7 @@ def parse(value: Message | Mapping[str, Any] | str | None, kind: type[Args]) -> 
 
     Args:
         value: Our proto, the TFX proto of the same name, a dict or a JSON string of either, or None for the default.
-        kind: `TrainArgs` or `EvalArgs`.
+        kind: `TrainArgs`, `EvalArgs` or `ExportArgs`.
 
     Returns:
         A new proto of that kind.

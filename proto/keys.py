@@ -11,6 +11,7 @@ HYPERPARAMETERS = "hyperparameters"
 
 TRAIN_ARGS = "train_args"
 EVAL_ARGS = "eval_args"
+EXPORT_ARGS = "export_args"
 MODULE_FILE = "module_file"
 MODULE_PATH = "module_path"
 RUN_FN = "run_fn"

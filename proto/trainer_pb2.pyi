@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
@@ -90,3 +91,45 @@ class EvalArgs(_message.Message):
     test_splits: _containers.RepeatedScalarFieldContainer[str]
     batch_size: int
     def __init__(self, splits: _Optional[_Iterable[str]] = ..., num_steps: _Optional[int] = ..., test_splits: _Optional[_Iterable[str]] = ..., batch_size: _Optional[int] = ...) -> None: ...
+
+class ExportArgs(_message.Message):
+    __slots__ = ("formats", "tolerance", "onnx", "tflite")
+    class Format(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        FORMAT_UNSPECIFIED: _ClassVar[ExportArgs.Format]
+        SAVED_MODEL: _ClassVar[ExportArgs.Format]
+        TORCH: _ClassVar[ExportArgs.Format]
+        ONNX: _ClassVar[ExportArgs.Format]
+        TFLITE: _ClassVar[ExportArgs.Format]
+    FORMAT_UNSPECIFIED: ExportArgs.Format
+    SAVED_MODEL: ExportArgs.Format
+    TORCH: ExportArgs.Format
+    ONNX: ExportArgs.Format
+    TFLITE: ExportArgs.Format
+    FORMATS_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    ONNX_FIELD_NUMBER: _ClassVar[int]
+    TFLITE_FIELD_NUMBER: _ClassVar[int]
+    formats: _containers.RepeatedScalarFieldContainer[ExportArgs.Format]
+    tolerance: float
+    onnx: OnnxArgs
+    tflite: TfliteArgs
+    def __init__(self, formats: _Optional[_Iterable[_Union[ExportArgs.Format, str]]] = ..., tolerance: _Optional[float] = ..., onnx: _Optional[_Union[OnnxArgs, _Mapping]] = ..., tflite: _Optional[_Union[TfliteArgs, _Mapping]] = ...) -> None: ...
+
+class OnnxArgs(_message.Message):
+    __slots__ = ("opset", "tolerance")
+    OPSET_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    opset: int
+    tolerance: float
+    def __init__(self, opset: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...
+
+class TfliteArgs(_message.Message):
+    __slots__ = ("quantization", "calibration_examples", "tolerance")
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    quantization: str
+    calibration_examples: int
+    tolerance: float
+    def __init__(self, quantization: _Optional[str] = ..., calibration_examples: _Optional[int] = ..., tolerance: _Optional[float] = ...) -> None: ...

@@ -13,7 +13,8 @@ from polytrainer.executors.checkpoints import fingerprint
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.run_args import RunArgs
 from polytrainer.proto import args
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto import export_args as export_args_lib
+from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 if TYPE_CHECKING:
     from polytrainer.executors.backends.base import BaseTrainer
@@ -34,6 +35,7 @@ def run_args(
     base_model: str | None = None,
     train_args: Any = None,
     eval_args: Any = None,
+    export_args: Any = None,
     **more_train_args: Any,
 ) -> RunArgs:
     """The arguments of `TorchTrainer.fit` as those of a run.
@@ -45,7 +47,8 @@ def run_args(
     told = args.parse(train_args, TrainArgs)
     told.MergeFrom(args.parse(more_train_args, TrainArgs))
     told_eval = args.parse(eval_args, EvalArgs)
-    if problems := args.check(told, told_eval):
+    told_export = ExportArgs(formats=["TORCH"]) if export_args is None else args.parse(export_args, ExportArgs)
+    if problems := [*args.check(told, told_eval), *export_args_lib.check(told_export)]:
         raise PreflightError(problems)
     args.resolve_aliases(told)
     told.splits[:] = told.splits or ["train"]
@@ -75,6 +78,7 @@ def run_args(
         schema_path=_schema_path(schema, root),
         transform_graph_path=transform_graph,
         base_model=base_model,
+        export_args=told_export,
     )
 
 
