@@ -47,7 +47,8 @@ def _pipeline(options: argparse.Namespace, root: Path) -> Any:
     from polytrainer.pipelines.penguins.pipeline import create_pipeline as penguins_pipeline
 
     csv = penguins.write_csv(root / "data")
-    return penguins_pipeline(csv.parent, root, options.backends, options.epochs)
+    unlabelled = penguins.write_unlabelled_csv(root / "unlabelled").parent
+    return penguins_pipeline(csv.parent, root, options.backends, options.epochs, unlabelled=unlabelled)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

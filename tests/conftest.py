@@ -15,7 +15,7 @@ import pytest
 
 from polytrainer.executors.backends import triton_beside_tensorflow
 
-pytest_plugins = ["aten_calls", "splits", "trainings"]  # fixtures, in tests/support
+pytest_plugins = ["aten_calls", "splits", "trainings", "transforms"]  # fixtures, in tests/support
 ROOT = Path(__file__).parents[1]
 
 triton_beside_tensorflow.install()  # tests import TensorFlow and PyTorch in any order, in one process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -12,16 +12,73 @@ def stored_names(file: str) -> set[str]:
     import tensorflow as tf
 
     from polytrainer.executors.data.dataset import first_records
-    from polytrainer.executors.data.parquet import MAGIC
 
-    with tf.io.gfile.GFile(file, "rb") as raw:
-        if raw.read(len(MAGIC)) == MAGIC:
-            from pyarrow import parquet
+    if _is_parquet(file):
+        from pyarrow import parquet
 
-            raw.seek(0)
+        with tf.io.gfile.GFile(file, "rb") as raw:
             return set(parquet.read_schema(raw).names)
     [first] = first_records([file], 1)
     return set(tf.train.Example.FromString(first).features.feature)
+
+
+def first_examples(files: Sequence[str], count: int) -> list[bytes]:
+    """Up to `count` serialized examples from the beginning of files of TFRecords or Parquet."""
+    from polytrainer.executors.data.dataset import first_records
+
+    found: list[bytes] = []
+    for file in files:
+        if len(found) == count:
+            break
+        read = _first_rows if _is_parquet(file) else lambda path, most: first_records([path], most)
+        found += read(file, count - len(found))
+    return found
+
+
+def _is_parquet(file: str) -> bool:
+    import tensorflow as tf
+
+    from polytrainer.executors.data.parquet import MAGIC
+
+    with tf.io.gfile.GFile(file, "rb") as raw:
+        return bool(raw.read(len(MAGIC)) == MAGIC)
+
+
+def _first_rows(file: str, count: int) -> list[bytes]:
+    """The first rows of a Parquet file as serialized examples."""
+    import tensorflow as tf
+    from pyarrow import parquet
+
+    with tf.io.gfile.GFile(file, "rb") as raw:
+        batches = parquet.ParquetFile(raw).iter_batches(batch_size=count)
+        rows = next(batches).to_pylist() if count else []
+    return [_example(row) for row in rows]
+
+
+def _example(row: Mapping[str, Any]) -> bytes:
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    for name, value in row.items():
+        values = list(_scalars(value))
+        if not values:
+            continue
+        feature = example.features.feature[name]
+        if isinstance(values[0], (str, bytes)):
+            feature.bytes_list.value.extend(each.encode() if isinstance(each, str) else each for each in values)
+        elif isinstance(values[0], float):
+            feature.float_list.value.extend(values)
+        else:
+            feature.int64_list.value.extend(int(each) for each in values)
+    return example.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _scalars(each)
+    elif value is not None:
+        yield value
 
 
 def filler(spec: Mapping[str, Any]) -> bytes:

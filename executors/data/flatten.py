@@ -82,6 +82,39 @@ def parts_of(tensor: Any, count: tf.Tensor) -> list[tf.Tensor]:
     return [*splits, values, *columns]
 
 
+def named_parts(column: Column, tensor: Any) -> dict[str, tf.Tensor]:
+    """A feature as plain tensors, by the names that an exported program knows them by.
+
+    A dense one is one tensor; a ragged one is `<name>.values` and `<name>.row_lengths`, nested where it is; a sparse
+    one has `<name>.columns`, too.
+    """
+    import tensorflow as tf
+
+    name = column.name
+    if column.dense:
+        return {name: tensor}
+    if isinstance(tensor, tf.SparseTensor) and not column.size:
+        tensor = tf.RaggedTensor.from_sparse(tensor, row_splits_dtype=tf.int64)
+    *splits, values = parts_of(tensor, _num_rows(tensor))
+    made: dict[str, Any] = {}
+    if column.size:
+        *splits, flat_values = splits
+        made[f"{name}.columns"], values = values, flat_values
+    inside = name
+    for each in splits:
+        made[f"{inside}.row_lengths"] = each[1:] - each[:-1]
+        inside += ".values"
+    return {**made, inside: values}
+
+
+def _num_rows(tensor: Any) -> tf.Tensor:
+    import tensorflow as tf
+
+    if isinstance(tensor, tf.SparseTensor):
+        return tf.cast(tensor.dense_shape[0], tf.int32)
+    return tf.cast(tensor.nrows(), tf.int32) if isinstance(tensor, tf.RaggedTensor) else tf.shape(tensor)[0]
+
+
 def _splits(lengths: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 

@@ -108,9 +108,22 @@ class Parser:
 
     def finish(self, parsed: Features) -> Features:
         """Features as `parse_spec` has them → those a batch is to have."""
+        return self.encoded(self.prepared(parsed))
+
+    def finish_made(self, made: Features) -> Features:
+        """The same from features that Transform made, which has SparseTensors where we parse ragged ones."""
+        return self.finish({name: _as_parsed(made[name], self.parse_spec[name]) for name in self.spec})
+
+    @property
+    def resources(self) -> list[Any]:
+        """The tables of the encoders."""
+        return [encode.table for encode in self._operations.values() if hasattr(encode, "table")]
+
+    def encoded(self, features: Features) -> Features:
+        """Words as numbers, where there is an encoder."""
         import tensorflow as tf
 
-        features = self.prepared(parsed)
+        features = dict(features)
         for name, encode in self._operations.items():
             if name not in features or features[name].dtype != tf.string:
                 got = f"{features[name].dtype.name} values" if name in features else "no feature of this name"
@@ -137,6 +150,16 @@ class Parser:
         import tensorflow as tf
 
         return self.arrays(self.features(serialized), tf.shape(serialized)[0])
+
+
+def _as_parsed(tensor: Any, feature: Any) -> Any:
+    import tensorflow as tf
+
+    if not isinstance(feature, tf.io.RaggedFeature) or isinstance(tensor, tf.RaggedTensor):
+        return tensor
+    if isinstance(tensor, tf.SparseTensor):
+        return tf.RaggedTensor.from_sparse(tensor, row_splits_dtype=tf.int64)
+    return tf.RaggedTensor.from_tensor(tensor, row_splits_dtype=tf.int64)
 
 
 def _fill(values: tf.RaggedTensor, feature: Any) -> tuple[tf.Tensor, tf.Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from polytrainer.executors.errors import TrainingError
-from polytrainer.executors.export.signatures import OUTPUTS, SERVING
+from polytrainer.executors.export.parity import difference
+from polytrainer.executors.export.signatures import SERVING, named_outputs
 from polytrainer.proto.problems import Problem
 
 TOLERANCE = 1e-5
@@ -19,21 +21,35 @@ def write(module: Any, path: str, signatures: Mapping[str, Any]) -> None:
     tf.saved_model.save(module, path, signatures=dict(signatures))
 
 
+def copy(source: str, target: str) -> None:
+    """Copies a folder, on any file system that TensorFlow knows."""
+    from tensorflow.io import gfile
+
+    for folder, _, files in gfile.walk(source):
+        into = os.path.join(target, os.path.relpath(folder, source))
+        gfile.makedirs(into)
+        for name in files:
+            gfile.copy(os.path.join(folder, name), os.path.join(into, name), overwrite=True)
+
+
 def check(
     path: str,
     stored: Sequence[bytes],
     raw: Sequence[bytes],
     expected: Callable[[Sequence[bytes]], Any],
     tolerance: float = TOLERANCE,
+    predict: Callable[[Any, Sequence[bytes]], Any] | None = None,
 ) -> float:
-    """Loads a model back and calls it on real examples.
+    """Loads a model back and calls it on real examples: on one, and on all of them.
 
     Args:
-        path: The SavedModel, with a function `predict_stored` beside its signatures.
+        path: The SavedModel.
         stored: Serialized tf.Examples as the training read them.
-        raw: Serialized raw tf.Examples; `serving_default` must accept them.
-        expected: What the model in memory makes of stored examples: a tensor or a dict of tensors.
+        raw: Serialized raw tf.Examples; `serving_default` must accept them and, where they are the stored ones, say the
+            same of them.
+        expected: What the model in memory makes of stored examples: a tensor, or several, nested.
         tolerance: Largest difference allowed, relative to the largest value.
+        predict: What a loaded model makes of stored examples; by default it has a function `predict_stored`.
 
     Returns:
         The largest relative difference found.
@@ -43,43 +59,28 @@ def check(
     """
     import tensorflow as tf
 
+    worst = 0.0
     try:
         loaded = tf.saved_model.load(path)
-        loaded.signatures[SERVING](examples=tf.constant(list(raw)))
-        got = loaded.predict_stored(tf.constant(list(stored)))
+        for some in (stored[:1], stored):
+            wanted = named_outputs(expected(some))
+            got = predict(loaded, some) if predict else loaded.predict_stored(tf.constant(list(some)))
+            worst = max(worst, difference(wanted, named_outputs(got)))
+        served = loaded.signatures[SERVING](examples=tf.constant(list(raw)))
+        if raw is stored:
+            worst = max(worst, difference(wanted, served))
     except Exception as error:
         raise TrainingError(
             Problem(path, f"a model that fails on real examples ({type(error).__name__}: {error})", "predictions")
         ) from error
-    worst = _difference(_named(expected(stored)), _named(got))
     if not worst <= tolerance:
         raise TrainingError(
             Problem(
                 path,
                 f"predictions that differ by {worst:.2g} from those of the model in memory",
                 f"at most {tolerance:g}",
-                "Does the model keep state that is not in its variables, or draw at random when it predicts?",
+                "Does the model keep state that is not in its variables, or draw at random when it predicts? A "
+                "difference that is meant to be is allowed with ExportArgs(tolerance=…).",
             )
         )
-    return worst
-
-
-def _named(outputs: Any) -> dict[str, Any]:
-    return dict(outputs) if isinstance(outputs, Mapping) else {OUTPUTS: outputs}
-
-
-def _difference(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> float:
-    """The largest difference between two sets of outputs, relative to the largest value (or to 1, if larger)."""
-    import numpy as np
-    import tensorflow as tf
-
-    worst = 0.0
-    for name, value in wanted.items():
-        if value.dtype == tf.string:
-            worst = max(worst, 0.0 if bool(tf.reduce_all(value == got[name])) else 1.0)
-            continue
-        ours, theirs = (np.asarray(tf.cast(tensor, tf.float64)) for tensor in (value, got[name]))
-        scale = max(1.0, float(np.nanmax(np.abs(ours), initial=0.0)))
-        difference = np.abs(ours - theirs)[~(np.isnan(ours) & np.isnan(theirs))]
-        worst = max(worst, float(np.max(difference, initial=0.0)) / scale)
     return worst

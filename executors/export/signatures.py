@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from polytrainer.executors.data.feature_specs import FeatureSpec, optional
@@ -91,13 +91,34 @@ def _suffices(raw_spec: FeatureSpec, without: set[str], feature_names: tuple[str
     return set(feature_names) <= made
 
 
+def named_outputs(result: Any) -> dict[str, Any]:
+    """Outputs by name: a dict's by theirs, a tuple's as `outputs_0` and so on, a single tensor as `outputs`.
+
+    What is nested has both names, e.g. `hidden_0`; None is left out.
+    """
+    return dict(_leaves(result, ""))
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if is_dataclass(value) and not isinstance(value, Mapping):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}_{key}" if name else str(key))
+    elif isinstance(value, (tuple, list)):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{name or OUTPUTS}_{number}")
+    elif value is not None:
+        yield name or OUTPUTS, value
+
+
 def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: Interface) -> dict[str, Any]:
     """Makes the three signatures of a model.
 
     * `serving_default`: `examples`, serialized raw tf.Examples, [batch] string, the label not needed → the model's
       outputs, by its own names if it returns a dict, else as `outputs`.
-    * `predict`: the same from raw features by name: dense ones [batch, *shape]; others as dense [batch, width], padded
-      with NaN, "" or the smallest int64.
+    * `predict`: the same from raw features by name: dense ones [batch, *shape]; sparse ones [batch, *size], others
+      [batch, width], both padded with NaN, "" or the smallest int64.
     * `transform_features`: `examples` → the features that the model sees, and the label if the example has one; for
       TFMA's `ModelSpec(preprocessing_function_names=["transform_features"])`.
 
@@ -119,11 +140,10 @@ def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: I
     def outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
         features = transformed(raw)
         result = predict({name: features[name] for name in between.feature_names})
-        named = dict(result) if isinstance(result, Mapping) else {OUTPUTS: result}
         # half precision is for the computation; whoever asks gets float32
         return {
             name: tf.cast(value, tf.float32) if value.dtype in (tf.float16, tf.bfloat16) else value
-            for name, value in named.items()
+            for name, value in named_outputs(result).items()
         }
 
     @tf.function(input_signature=examples, autograph=False)  # type: ignore[untyped-decorator]
@@ -149,7 +169,11 @@ def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: I
 def _named_spec(name: str, feature: Any) -> Any:
     import tensorflow as tf
 
-    shape = [None, *feature.shape] if isinstance(feature, tf.io.FixedLenFeature) else [None, None]
+    shape: list[int | None] = [None, None]
+    if isinstance(feature, tf.io.FixedLenFeature):
+        shape = [None, *feature.shape]
+    elif isinstance(feature, tf.io.SparseFeature):
+        shape = [None, *(feature.size if isinstance(feature.size, (list, tuple)) else [feature.size])]
     return tf.TensorSpec(shape, feature.dtype, name=name)
 
 

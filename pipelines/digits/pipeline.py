@@ -1,4 +1,4 @@
-"""tf.Examples of images → statistics, a schema that was written by hand → a Trainer; no Transform."""
+"""tf.Examples of images → statistics, a schema written by hand → a Trainer → Evaluator → Pusher; no Transform."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from tfx import v1 as tfx
 
 from polytrainer.components.trainer import Trainer
-from polytrainer.pipelines.digits.data import SPLITS
+from polytrainer.pipelines import downstream
+from polytrainer.pipelines.digits.data import LABEL, SPLITS
 from polytrainer.pipelines.penguins.pipeline import local_beam_args
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
 MODULES = {"torch": Path(__file__).parent / "torch" / "digits_torch.py"}
+LEAST_ACCURACY = 0.9
 
 
 def create_pipeline(
@@ -25,7 +27,7 @@ def create_pipeline(
 
     Args:
         data: Folder with schema.pbtxt and, in a folder for each split, files of tf.Examples.
-        root: Folder for artifacts (`artifacts/`) and metadata (`metadata.sqlite`).
+        root: Folder for artifacts (`artifacts/`), pushed models (`pushed/<backend>/`) and metadata (`metadata.sqlite`).
         backends: Of which there is one, "torch".
         num_epochs: Passes over the training split.
         beam_pipeline_args: Passed to Beam.
@@ -34,8 +36,9 @@ def create_pipeline(
     example_gen = tfx.components.ImportExampleGen(input_base=str(data), input_config=tfx.proto.Input(splits=splits))
     statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
     schema_gen = tfx.components.ImportSchemaGen(schema_file=str(data / "schema.pbtxt"))
-    trainers = [
-        Trainer(
+    nodes = [example_gen, statistics_gen, schema_gen]
+    for backend in backends:
+        trainer = Trainer(
             module_file=str(MODULES[backend]),
             examples=example_gen.outputs["examples"],
             schema=schema_gen.outputs["schema"],
@@ -43,12 +46,13 @@ def create_pipeline(
             train_args=TrainArgs(num_epochs=num_epochs, batch_size=64, seed=7),
             eval_args=EvalArgs(splits=["eval"], test_splits=["test"]),
         ).with_id(f"Trainer.{backend}")
-        for backend in backends
-    ]
+        config = downstream.classification_config(backend, LABEL, [LABEL], LEAST_ACCURACY, transformed=False)
+        nodes.append(trainer)
+        nodes += downstream.evaluated_and_pushed(backend, example_gen.outputs["examples"], trainer, config, root)
     return tfx.dsl.Pipeline(
         pipeline_name="digits",
         pipeline_root=str(root / "artifacts"),
-        components=[example_gen, statistics_gen, schema_gen, *trainers],
+        components=nodes,
         enable_cache=False,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(root / "metadata.sqlite")

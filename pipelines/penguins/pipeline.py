@@ -1,14 +1,14 @@
-"""CSV → Examples → statistics, schema, anomalies → Transform → three Trainers → Evaluators → Pushers."""
+"""CSV → Examples → statistics, schema, anomalies → Transform → three Trainers → Evaluators → Pushers, BulkInferrers."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
 
-import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
 
 from polytrainer.components.trainer import Trainer
+from polytrainer.pipelines import downstream
 from polytrainer.pipelines.penguins.features import TRANSFORMED_LABEL
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
@@ -27,6 +27,7 @@ def create_pipeline(
     backends: tuple[str, ...] = tuple(MODULES),
     num_epochs: int = 20,
     beam_pipeline_args: list[str] | None = None,
+    unlabelled: Path | None = None,
 ) -> tfx.dsl.Pipeline:
     """The pipeline.
 
@@ -36,6 +37,7 @@ def create_pipeline(
         backends: Which of "keras", "estimator" and "torch" to train.
         num_epochs: Passes over the training split for each of them.
         beam_pipeline_args: Passed to Beam.
+        unlabelled: Folder with a penguins.csv without species, for BulkInferrers.
     """
     example_gen = tfx.components.CsvExampleGen(input_base=str(data))
     statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
@@ -49,6 +51,9 @@ def create_pipeline(
         module_file=str(HERE / "transform" / "penguins_transform.py"),
     )
     nodes = [example_gen, statistics_gen, schema_gen, example_validator, transform]
+    if unlabelled:
+        new_examples = tfx.components.CsvExampleGen(input_base=str(unlabelled)).with_id("CsvExampleGen.unlabelled")
+        nodes.append(new_examples)
     for backend in backends:
         trainer = Trainer(
             module_file=str(MODULES[backend]),
@@ -60,8 +65,12 @@ def create_pipeline(
             eval_args=EvalArgs(splits=["eval"]),
         ).with_id(f"Trainer.{backend}")
         nodes.append(trainer)
-        if backend != "torch":  # what TFX's Evaluator reads is a SavedModel
-            nodes += _evaluated_and_pushed(backend, example_gen, trainer, root)
+        config = downstream.classification_config(
+            backend, TRANSFORMED_LABEL, ["island"], LEAST_ACCURACY, transformed=True
+        )
+        nodes += downstream.evaluated_and_pushed(backend, example_gen.outputs["examples"], trainer, config, root)
+        if unlabelled:
+            nodes.append(downstream.predictions_of(backend, new_examples.outputs["examples"], trainer))
     return tfx.dsl.Pipeline(
         pipeline_name="penguins",
         pipeline_root=str(root / "artifacts"),
@@ -82,43 +91,3 @@ def local_beam_args() -> list[str]:
     """
     args = ["--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]
     return [*args, "--pickle_library=dill"] if find_spec("dill") else args
-
-
-def _evaluated_and_pushed(backend: str, example_gen: object, trainer: Trainer, root: Path) -> list[object]:
-    evaluator = tfx.components.Evaluator(
-        examples=example_gen.outputs["examples"],  # type: ignore[attr-defined]
-        model=trainer.outputs["model"],
-        eval_config=_eval_config(backend),
-    ).with_id(f"Evaluator.{backend}")
-    pusher = tfx.components.Pusher(
-        model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(root / "pushed" / backend))
-        ),
-    ).with_id(f"Pusher.{backend}")
-    return [evaluator, pusher]
-
-
-def _eval_config(backend: str) -> tfma.EvalConfig:
-    threshold = tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": LEAST_ACCURACY}))
-    return tfma.EvalConfig(
-        model_specs=[
-            tfma.ModelSpec(
-                signature_name="predict" if backend == "estimator" else "serving_default",
-                label_key=TRANSFORMED_LABEL,
-                prediction_key="probabilities" if backend == "estimator" else "outputs",
-                preprocessing_function_names=["transform_features"],
-            )
-        ],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["island"])],
-        metrics_specs=[
-            tfma.MetricsSpec(
-                metrics=[
-                    tfma.MetricConfig(class_name="ExampleCount"),
-                    tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
-                    tfma.MetricConfig(class_name="SparseCategoricalAccuracy", threshold=threshold),
-                ]
-            )
-        ],
-    )

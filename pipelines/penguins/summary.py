@@ -59,7 +59,7 @@ def _pushed_to(result: Outcome, root: Path) -> str:
     if result.pushed:
         path = Path(result.pushed)
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
-    return "not pushed: no Evaluator yet" if result.blessed is None else "not pushed: not blessed"
+    return "not pushed: no Evaluator" if result.blessed is None else "not pushed: not blessed"
 
 
 def _outcome(store: MetadataStore, pipeline_name: str, backend: str) -> Outcome:

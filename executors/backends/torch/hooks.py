@@ -17,6 +17,7 @@ from polytrainer.executors.backends.torch.batch import moved
 from polytrainer.executors.backends.torch.callbacks import Callback
 from polytrainer.executors.backends.torch.checkpointer import Checkpointer
 from polytrainer.executors.backends.torch.sample import Sample
+from polytrainer.executors.data.encoders import Vocabulary
 from polytrainer.executors.data.torch_batches import TorchBatches
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError
@@ -38,6 +39,7 @@ class TorchHooks(BaseTrainer):
     scheduler_options: dict[str, Any]
     metrics: list[str]
     encoders: dict[str, Any]
+    classes: Any
     strict_base_model: bool
     log_graph: bool
     log_histograms: bool
@@ -64,6 +66,7 @@ class TorchHooks(BaseTrainer):
         scheduler_options: Mapping[str, Any] | None = None,
         metrics: Sequence[str] = (),
         encoders: Mapping[str, Any] | None = None,
+        classes: Sequence[str] | Vocabulary | str | None = None,
         strict_base_model: bool = False,
         log_graph: bool = False,
         log_histograms: bool = False,
@@ -92,6 +95,8 @@ class TorchHooks(BaseTrainer):
             metrics: Some of `….torch.metrics`, e.g. `["accuracy", "f1", "auroc"]`; over a whole split, never a mean
                 over batches.
             encoders: How features of words become numbers, by name: `Vocabulary`, `Hashing`, or a function of tensors.
+            classes: Names of the classes, a Vocabulary of them, or the name of a vocabulary of the transform graph: a
+                SavedModel then has a further output `classes`, the likeliest one's name.
             strict_base_model: Whether a `base_model` must match in each of its weights.
             log_graph: Whether TensorBoard gets the model's graph.
             log_histograms: Whether it gets histograms of the weights at each evaluation.
@@ -118,6 +123,7 @@ class TorchHooks(BaseTrainer):
             scheduler_options=dict(scheduler_options or {}),
             metrics=list(metrics),
             encoders=dict(encoders or {}),
+            classes=classes,
             strict_base_model=strict_base_model,
             log_graph=log_graph,
             log_histograms=log_histograms,

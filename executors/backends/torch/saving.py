@@ -14,10 +14,15 @@ from torch import nn
 
 from polytrainer.executors import run_record
 from polytrainer.executors.backends.torch import batch as batch_lib
+from polytrainer.executors.backends.torch import serving
+from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.modes import evaluating
 from polytrainer.executors.backends.torch.warm_start import FILE, FOLDER
 from polytrainer.executors.data.columns import Ragged, Sparse
-from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.export.parity import difference
+from polytrainer.executors.export.signatures import named_outputs
+from polytrainer.proto import export_args
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
     from polytrainer.executors.backends.torch.trainer import TorchTrainer
 
 PROGRAM = "model.pt2"
-TOLERANCE = 1e-5
 
 
 class Predictor(nn.Module):  # type: ignore[misc]
@@ -90,17 +94,45 @@ def export(trainer: TorchTrainer, model: nn.Module) -> torch.export.ExportedProg
         raise TrainingError(Problem("torch.export", got, expected, remedy)) from error
 
 
-def save(trainer: TorchTrainer, model: nn.Module) -> None:
-    """Writes weights and program, after the program was seen to say what the model says."""
+def check(trainer: TorchTrainer, model: nn.Module) -> None:
+    """Looks, before training, whether the model can be written as it is to be.
+
+    Raises:
+        PreflightError: If it cannot.
+    """
+    try:
+        program = export(trainer, model)
+    except TrainingError as error:
+        raise PreflightError(error.problems) from error
+    if export_args.SAVED_MODEL in export_args.formats(trainer.fn_args.export_args):
+        made = serving.servable(trainer, program)
+        if type(trainer).input_fn is not TorchHooks.input_fn:
+            serving.warn_of_skew(trainer, made.features, flat(trainer.features_and_label(trainer.sample)[0]))
+
+
+def save(trainer: TorchTrainer, model: nn.Module) -> dict[str, float]:
+    """Writes a trained model in all formats that are asked for, each after it was seen to say what the model says.
+
+    Returns:
+        The largest differences, by format.
+
+    Raises:
+        TrainingError: If one is too large.
+    """
     from safetensors.torch import save as to_bytes
 
     root = os.path.dirname(trainer.fn_args.serving_model_dir)
     tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     weights = to_bytes({name: value.clone().contiguous() for name, value in tensors.items()})
     run_record.write(os.path.join(root, FOLDER, FILE), weights)
-    program = _checked(export(trainer, model), trainer, model)
-    run_record.write(os.path.join(root, FOLDER, PROGRAM), program)
-    run_record.write(os.path.join(trainer.fn_args.serving_model_dir, PROGRAM), program)
+    predictor = Predictor(trainer, model)
+    program = export(trainer, model)
+    content, apart = _checked(program, trainer, predictor)
+    run_record.write(os.path.join(root, FOLDER, PROGRAM), content)
+    if export_args.SAVED_MODEL in export_args.formats(trainer.fn_args.export_args):
+        return {"torch": apart, "saved_model": serving.save(trainer, predictor, program)}
+    run_record.write(os.path.join(trainer.fn_args.serving_model_dir, PROGRAM), content)
+    return {"torch": apart}
 
 
 def flat(features: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -149,31 +181,25 @@ def _sizes(name: str, value: Any, batch: Any) -> Iterator[tuple[str, dict[int, A
         yield part, {0: batch if whole_rows else torch.export.Dim.AUTO} if tensor.ndim else {}
 
 
-def _checked(program: torch.export.ExportedProgram, trainer: TorchTrainer, model: nn.Module) -> bytes:
+def _checked(program: torch.export.ExportedProgram, trainer: TorchTrainer, predictor: nn.Module) -> tuple[bytes, float]:
     """The program as it is written, once it was read back and said of some examples what the model says of them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / PROGRAM
         torch.export.save(program, path)
         loaded, content = torch.export.load(path).module(), path.read_bytes()
-    predictor = Predictor(trainer, model)
-    for count in {1, batch_lib.num_rows(trainer.sample)}:
+    tolerance, worst = export_args.tolerance(trainer.fn_args.export_args), 0.0
+    for count in (1, batch_lib.num_rows(trainer.sample)):
         some = batch_lib.rows(trainer.sample, 0, count)
         features = flat(trainer.features_and_label(some)[0])
         with torch.no_grad(), evaluating(predictor):
-            worst = _difference(predictor(features), loaded(features))
-        if not worst <= TOLERANCE:
-            got = f"a program that says something else, by {worst:.2g}, of {count} examples"
-            remedy = "Does the model keep state that is not in its buffers, or draw at random when it predicts?"
-            raise TrainingError(Problem("torch.export", got, f"a difference of at most {TOLERANCE:g}", remedy))
-    return content
+            said, says = named_outputs(predictor(features)), named_outputs(loaded(features))
+        worst = max(worst, difference(_arrays(said), _arrays(says)))
+    if not worst <= tolerance:
+        got = f"a program that says something else of examples, by {worst:.2g}"
+        remedy = "Does the model keep state that is not in its buffers, or draw at random when it predicts?"
+        raise TrainingError(Problem("torch.export", got, f"a difference of at most {tolerance:g}", remedy))
+    return content, worst
 
 
-def _difference(wanted: Any, got: Any) -> float:
-    """The largest difference between outputs, relative to the largest value (or to 1, if larger)."""
-    pairs = zip(torch.utils._pytree.tree_leaves(wanted), torch.utils._pytree.tree_leaves(got), strict=True)
-    worst = 0.0
-    for ours, theirs in pairs:
-        if isinstance(ours, torch.Tensor) and ours.numel():
-            scale = max(1.0, float(ours.double().abs().nan_to_num().max()))
-            worst = max(worst, float((ours.double() - theirs.double()).abs().nan_to_num().max()) / scale)
-    return worst
+def _arrays(outputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    return {name: value.numpy() for name, value in outputs.items()}

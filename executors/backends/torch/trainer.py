@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from polytrainer.executors.backends.torch import backend as backend_lib
-from polytrainer.executors.backends.torch import notebook, rng, saving, warm_start
+from polytrainer.executors.backends.torch import notebook, rng, saving, shared_gpus, warm_start
 from polytrainer.executors.backends.torch.engine import Engine
 from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.lightning import module as lightning_module
@@ -55,6 +55,7 @@ class TorchTrainer(TorchHooks):
             PreflightError: With everything that does not fit.
         """
         self._started = time.monotonic()
+        shared_gpus.leave_to_torch()
         super().bind(fn_args)
 
     def run_fn(self, fn_args: Any) -> TrainResult:
@@ -85,7 +86,7 @@ class TorchTrainer(TorchHooks):
         """Makes `self.engine`, the training of a run that is bound (`bind`): new, or as it was when it died."""
         model = self.new_model()
         if process_group.rank() == 0 and type(self).save is TorchTrainer.save and lightning_module.is_complete(model):
-            saving.export(self, model)  # which it is to be at the end, and cannot always
+            saving.check(self, model)
         if lightning_module.is_one(model):
             self.engine = LightningRun(self, model)  # type: ignore[assignment] # an engine to all who ask it
         else:
@@ -115,9 +116,13 @@ class TorchTrainer(TorchHooks):
         """The model's metrics over all examples of some files."""
         return self.engine.metrics(model, {"": self.input_fn(files, training=False)}, test=True)
 
-    def save(self, model: nn.Module | None = None) -> None:
-        """Writes the trained model: `Format-Torch` and `Format-Serving`."""
-        saving.save(self, model if model is not None else saving.whole_model(self.engine))
+    def save(self, model: nn.Module | None = None) -> dict[str, float]:
+        """Writes the trained model in the formats that `ExportArgs` ask for.
+
+        Returns:
+            By format, how far what was written is from the trained model: the largest difference on real examples.
+        """
+        return saving.save(self, model if model is not None else saving.whole_model(self.engine))
 
     def save_checkpoint(self, force: bool = False) -> None:
         """Saves what a training is resumed from: if it is time to, or in any case if `force` is set."""
@@ -168,12 +173,18 @@ class TorchTrainer(TorchHooks):
         metrics = self.validate() if self.eval_batches else {}
         metrics.update(self.test())
         whole = saving.whole_model(engine)
+        parity: dict[str, float] = {}
         if engine.backend.rank == 0:
-            self.save(whole)
+            parity = self.save(whole) or {}
             engine.close(f"{self.fn_args.model_run_dir}/checkpoints")
-            facts = {**engine.state.state_dict(), "resumed_from": engine.resumed_from, "metrics": metrics}
+            facts = {
+                **engine.state.state_dict(),
+                "resumed_from": engine.resumed_from,
+                "metrics": metrics,
+                "parity": parity,
+            }
             self.write_state("pytorch", facts, self._started)
-        return TrainResult(metrics, steps=engine.state.step, framework="pytorch")
+        return TrainResult(metrics, steps=engine.state.step, framework="pytorch", parity=parity)
 
     def _check_ranks(self) -> None:
         size = process_group.world_size()

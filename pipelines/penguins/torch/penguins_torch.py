@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from polytrainer import Features, TorchTrainer
-from polytrainer.pipelines.penguins.features import NUM_CLASSES, TRANSFORMED_LABEL
+from polytrainer.pipelines.penguins.features import LABEL, NUM_CLASSES, TRANSFORMED_LABEL
 
 
 class Penguins(TorchTrainer):
@@ -18,4 +18,4 @@ class Penguins(TorchTrainer):
         return nn.Sequential(features, hidden, nn.ReLU(), nn.Linear(self.hidden, NUM_CLASSES))
 
 
-run_fn = Penguins(TRANSFORMED_LABEL, metrics=["accuracy", "f1"], learning_rate=0.01, hidden=16).run_fn
+run_fn = Penguins(TRANSFORMED_LABEL, classes=LABEL, metrics=["accuracy", "f1"], learning_rate=0.01, hidden=16).run_fn
