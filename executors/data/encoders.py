@@ -123,3 +123,14 @@ class Hashing:
 def as_op(encoder: Any) -> Encoder:
     """The TensorFlow operations of an encoder, whichever kind it is."""
     return encoder.as_op() if hasattr(encoder, "as_op") else encoder  # type: ignore[no-any-return]
+
+
+def encoded(encode: Encoder, words: Any) -> Any:
+    """Words, dense, sparse or ragged, through the operations of an encoder."""
+    import tensorflow as tf
+
+    if isinstance(words, tf.SparseTensor):
+        return words.with_values(encode(words.values))
+    if isinstance(words, tf.RaggedTensor):
+        return words.with_flat_values(encode(words.flat_values))
+    return encode(words)

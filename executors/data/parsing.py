@@ -128,7 +128,7 @@ class Parser:
             if name not in features or features[name].dtype != tf.string:
                 got = f"{features[name].dtype.name} values" if name in features else "no feature of this name"
                 raise refuse(f"encoders[{name!r}]", got, "a feature of bytes")
-            features[name] = _encode(encode, features[name])
+            features[name] = encoders_module.encoded(encode, features[name])
         return features
 
     def features(self, serialized: tf.Tensor) -> Features:
@@ -177,13 +177,3 @@ def _fill(values: tf.RaggedTensor, feature: Any) -> tuple[tf.Tensor, tf.Tensor]:
     where = tf.where(present, tf.cumsum(tf.cast(present, tf.int32)), 0)
     mask = tf.repeat(present[:, tf.newaxis], size, 1)
     return tf.reshape(tf.gather(table, where), shape), tf.reshape(mask, shape)
-
-
-def _encode(encode: Encoder, words: Any) -> Any:
-    import tensorflow as tf
-
-    if isinstance(words, tf.SparseTensor):
-        return words.with_values(encode(words.values))
-    if isinstance(words, tf.RaggedTensor):
-        return words.with_flat_values(encode(words.flat_values))
-    return encode(words)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
+from polytrainer.executors.data import encoders
+from polytrainer.executors.data.encoders import Encoder
 from polytrainer.executors.data.feature_specs import FeatureSpec, optional
 
 SERVING, NAMED, TRANSFORM = "serving_default", "predict", "transform_features"
@@ -112,7 +114,12 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name or OUTPUTS, value
 
 
-def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: Interface) -> dict[str, Any]:
+def signatures(
+    module: Any,
+    predict: Callable[[dict[str, Any]], Any],
+    between: Interface,
+    label_encoders: Mapping[str, Encoder] | None = None,
+) -> dict[str, Any]:
     """Makes the three signatures of a model.
 
     * `serving_default`: `examples`, serialized raw tf.Examples, [batch] string, the label not needed → the model's
@@ -126,9 +133,12 @@ def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: I
         module: A `tf.Module` that tracks what the functions use; the transform layer is added to it.
         predict: The model: features by name → a tensor or a dict of tensors.
         between: What stands between a raw example and the model.
+        label_encoders: For a label of words, by its name.
     """
     import tensorflow as tf
 
+    encode = {name: encoders.as_op(encoder) for name, encoder in (label_encoders or {}).items()}
+    module.label_tables = [each.table for each in encode.values() if hasattr(each, "table")]
     module.transform_layer = between.transform
     serving_spec = {name: between.raw_spec[name] for name in between.serving_names}
     whole_spec = between.label_optional_spec
@@ -152,7 +162,10 @@ def signatures(module: Any, predict: Callable[[dict[str, Any]], Any], between: I
 
     @tf.function(input_signature=examples, autograph=False)  # type: ignore[untyped-decorator]
     def transform_features(examples: Any) -> dict[str, Any]:
-        return transformed(tf.io.parse_example(examples, whole_spec))
+        made = transformed(tf.io.parse_example(examples, whole_spec))
+        return {
+            name: encoders.encoded(encode[name], value) if name in encode else value for name, value in made.items()
+        }
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def named(**features: Any) -> dict[str, Any]:

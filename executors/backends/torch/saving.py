@@ -14,7 +14,7 @@ from torch import nn
 
 from polytrainer.executors import run_record
 from polytrainer.executors.backends.torch import batch as batch_lib
-from polytrainer.executors.backends.torch import serving
+from polytrainer.executors.backends.torch import formats, serving
 from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.modes import evaluating
 from polytrainer.executors.backends.torch.warm_start import FILE, FOLDER
@@ -104,6 +104,8 @@ def check(trainer: TorchTrainer, model: nn.Module) -> None:
         program = export(trainer, model)
     except TrainingError as error:
         raise PreflightError(error.problems) from error
+    if problems := formats.problems(trainer, Predictor(trainer, model), program):
+        raise PreflightError(problems)
     if export_args.SAVED_MODEL in export_args.formats(trainer.fn_args.export_args):
         made = serving.servable(trainer, program)
         if type(trainer).input_fn is not TorchHooks.input_fn:
@@ -129,10 +131,12 @@ def save(trainer: TorchTrainer, model: nn.Module) -> dict[str, float]:
     program = export(trainer, model)
     content, apart = _checked(program, trainer, predictor)
     run_record.write(os.path.join(root, FOLDER, PROGRAM), content)
+    parity = {"torch": apart, **formats.write(trainer, predictor, program, root)}
     if export_args.SAVED_MODEL in export_args.formats(trainer.fn_args.export_args):
-        return {"torch": apart, "saved_model": serving.save(trainer, predictor, program)}
+        return {**parity, "saved_model": serving.save(trainer, predictor, program)}
     run_record.write(os.path.join(trainer.fn_args.serving_model_dir, PROGRAM), content)
-    return {"torch": apart}
+    serving.save_preprocessing(trainer, flat(trainer.features_and_label(trainer.sample)[0]))
+    return parity
 
 
 def flat(features: Mapping[str, Any]) -> dict[str, torch.Tensor]:

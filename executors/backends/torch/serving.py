@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from polytrainer.executors.data.encoders import Vocabulary
 from polytrainer.executors.data.errors import DataError
 from polytrainer.executors.data.examples import filler, first_examples
 from polytrainer.executors.errors import PreflightError, TrainingError
-from polytrainer.executors.export import parity, saved_model
+from polytrainer.executors.export import parity, preprocessing, saved_model
 from polytrainer.executors.export.program_features import ProgramFeatures
 from polytrainer.executors.export.signatures import named_outputs, signatures
 from polytrainer.proto import export_args
@@ -30,7 +31,7 @@ CHECKED_EXAMPLES = 64
 CLASSES = "classes"
 INSTEAD = (
     'ExportArgs(formats=["TORCH"]) publishes the torch.export program alone, which TFX\'s Evaluator reads with '
-    "polytrainer.executors.evaluation.torch_extractor."
+    'module_path="polytrainer.executors.evaluation.torch_extractor".'
 )
 
 
@@ -71,9 +72,12 @@ def servable(trainer: TorchTrainer, program: torch.export.ExportedProgram) -> Se
                 return outputs if names is None else {**outputs, CLASSES: _classes(outputs, names)}
 
             # makes `predict` on named tensors at once: what does not fit shows here
-            return Servable(module, signatures(module, predict, features.between), features)
+            made = signatures(module, predict, features.between, _label_encoders(trainer))
+            return Servable(module, made, features)
     except PreflightError:
         raise
+    except TrainingError as error:  # what `interface` says after a training
+        raise PreflightError(error.problems) from error
     except ConversionError as error:
         problems = list(error.problems)
         last = problems[-1]
@@ -127,6 +131,28 @@ def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.Expo
     return worst
 
 
+def save_preprocessing(trainer: TorchTrainer, arguments: Mapping[str, torch.Tensor]) -> None:
+    """Writes what makes the program's arguments of raw examples, for TFX's Evaluator where there is no SavedModel.
+
+    Args:
+        trainer: Whose features they are.
+        arguments: The program's, by name.
+    """
+    import tensorflow as tf
+
+    told = trainer.fn_args
+    try:
+        with tf.device("CPU:0"):
+            features = program_features(trainer)
+            made = features.of_stored(tf.constant(stored_examples(trainer, 1)))
+            if set(made) != set(arguments):
+                raise ValueError(f"input_fn gives {sorted(arguments)}, the schema or transform graph {sorted(made)}")
+            path = os.path.join(os.path.dirname(told.serving_model_dir), *preprocessing.FOLDER)
+            preprocessing.write(path, features, _label_encoders(trainer))
+    except (ValueError, KeyError, TrainingError) as error:
+        logging.warning("TFX's Evaluator will not be able to evaluate %s: %s", told.serving_model_dir, error)
+
+
 def stored_examples(trainer: TorchTrainer, count: int) -> list[bytes]:
     """Some examples of the eval splits, as they lie on disk; of the training splits, where there are none."""
     told = trainer.fn_args
@@ -167,6 +193,10 @@ def warn_of_skew(trainer: TorchTrainer, features: ProgramFeatures, arguments: Ma
             "input_fn gives other features of the first examples than the serving signature will compute from them. "
             "If it only shuffles, all is well; if it changes values, do that in Transform or in the model instead."
         )
+
+
+def _label_encoders(trainer: TorchTrainer) -> dict[str, Any]:
+    return {name: encoder for name, encoder in trainer.encoders.items() if name == trainer.label_key}
 
 
 def class_names(trainer: TorchTrainer) -> list[bytes] | None:

@@ -118,6 +118,25 @@ def test_every_kind_of_feature_is_served_as_it_was_trained(splits, tmp_path, exp
     np.testing.assert_allclose(served(tmp_path / "out", examples[4:5])["outputs"], outputs["outputs"][4:5], rtol=1e-5)
 
 
+def test_a_label_of_words_is_told_to_tfma_as_it_was_learned(splits, tmp_path, export):
+    import tensorflow as tf
+
+    from polytrainer import TorchTrainer, Vocabulary
+
+    class Mine(TorchTrainer):
+        def model_fn(self):
+            return two_layers(lambda _, logits: logits)()
+
+    words = [b"no", b"yes"]
+    own = {"x": tf.io.FixedLenFeature([2], tf.float32), "label": tf.io.FixedLenFeature([1], tf.string)}
+    rows = [{"x": row["x"], "label": [words[row["label"][0]]]} for row in ROWS]
+    files = splits.write(tmp_path / "rows.gz", rows)
+    trainer = Mine("label", feature_spec=own, encoders={"label": Vocabulary(["no", "yes"])})
+    trainer.fit(files, files, output_dir=str(tmp_path / "out"), export_args=export)
+    features = served(tmp_path / "out", examples_of(files), "transform_features")
+    assert features["label"].tolist() == [row["label"] for row in ROWS]
+
+
 def test_raw_features_by_name_with_nan_and_empty_words_for_what_is_missing(splits, tmp_path, export):
     import numpy as np
     import tensorflow as tf
