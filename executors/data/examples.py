@@ -14,10 +14,9 @@ def stored_names(file: str) -> set[str]:
     from polytrainer.executors.data.dataset import first_records
 
     if _is_parquet(file):
-        from pyarrow import parquet
+        from polytrainer.executors.data.parquet import opened
 
-        with tf.io.gfile.GFile(file, "rb") as raw:
-            return set(parquet.read_schema(raw).names)
+        return set(opened(file).schema_arrow.names)
     [first] = first_records([file], 1)
     return set(tf.train.Example.FromString(first).features.feature)
 
@@ -46,13 +45,10 @@ def _is_parquet(file: str) -> bool:
 
 def _first_rows(file: str, count: int) -> list[bytes]:
     """The first rows of a Parquet file as serialized examples."""
-    import tensorflow as tf
-    from pyarrow import parquet
+    from polytrainer.executors.data.parquet import opened
 
-    with tf.io.gfile.GFile(file, "rb") as raw:
-        batches = parquet.ParquetFile(raw).iter_batches(batch_size=count)
-        rows = next(batches).to_pylist() if count else []
-    return [_example(row) for row in rows]
+    batch = next(opened(file).iter_batches(batch_size=count), None)
+    return [_example(row) for row in (batch.to_pylist() if batch else [])]
 
 
 def _example(row: Mapping[str, Any]) -> bytes:

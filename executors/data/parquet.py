@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,9 +18,45 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+    from pyarrow import parquet
 
 MAGIC = b"PAR1"
 CHUNK_ROWS = 16384
+_BUFFER = 1 << 20  # bytes that are read at once from afar
+
+
+class _Readable(io.RawIOBase):
+    """A file on any file system that TensorFlow knows, as a file object of Python's, which pyarrow asks for."""
+
+    def __init__(self, file: str):
+        import tensorflow as tf
+
+        self._file = tf.io.gfile.GFile(file, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._file.seek(offset, whence)
+        return self.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._file.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+
+def opened(file: str) -> parquet.ParquetFile:
+    """A Parquet file, local or at any address that TensorFlow knows."""
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(io.BufferedReader(_Readable(file), _BUFFER) if "://" in file else file)
 
 
 class ParquetFiles:
@@ -121,13 +159,13 @@ class ParquetFiles:
 
     def _opened(self, file: str) -> Any:
         import pyarrow as pa
-        import tensorflow as tf
-        from pyarrow import parquet
 
         try:
-            return parquet.ParquetFile(tf.io.gfile.GFile(file, "rb") if "://" in file else file)
-        except (pa.ArrowException, OSError) as error:
+            made = opened(file)
+            _ = made.schema_arrow.names  # which are not looked at before
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _damaged(file, error) from error
+        return made
 
     def _tables(self, file: str, size: int) -> Iterator[pa.Table]:
         """A file in tables of at most a size, each feature a column of lists, see `arrow_lists`."""
@@ -139,7 +177,7 @@ class ParquetFiles:
         while True:
             try:
                 batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # a name may be damaged, too
                 raise _damaged(file, error) from error
             if batch is None:
                 break

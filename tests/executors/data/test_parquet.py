@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -263,3 +264,38 @@ def test_a_damaged_file_is_named_or_all_of_it_is_read(numbered, tmp_path, data):
         assert "damaged" in str(error)  # noqa: PT017
         return
     assert sum(len(batch["n"].row_splits) - 1 for batch in got) == 14
+
+
+def test_a_file_at_an_address_is_read_as_a_local_one(splits, tmp_path):
+    import tensorflow as tf
+
+    from polytrainer.executors.data.examples import first_examples, stored_names
+    from polytrainer.executors.data.parquet import opened
+
+    rows = [{"n": [number], "w": [b"a", b"b"][: number % 3]} for number in range(9)]
+    local = splits.write_parquet(tmp_path / "rows.parquet", rows, {"n": int, "w": bytes})
+    address = f"file://{local}"
+    assert opened(address).read().equals(opened(local).read())
+    assert stored_names(address) == {"n", "w"}
+    tfrecords = splits.write(tmp_path / "rows.gz", rows)
+    parse = tf.train.Example.FromString
+    wanted = [*map(parse, first_examples([tfrecords], 9))]
+    assert [*map(parse, first_examples([address], 5))] == wanted[:5]
+    assert [*map(parse, first_examples([local, tfrecords], 12))] == [*wanted, *wanted[:3]]
+
+
+@pytest.mark.parametrize("name", [b"list", b"element", b"n"])
+def test_a_damaged_name_is_a_damaged_file_where_it_matters(numbered, tmp_path, name):
+    import tensorflow as tf
+
+    length = bytes([0x18, len(name)])  # as Parquet's footer has it before a name
+    content = Path(numbered[0]).read_bytes()
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(content.replace(length + name, length + b"\xd3" + name[1:]))
+    assert damaged.read_bytes() != content
+    try:
+        got = batches([damaged], {"n": tf.io.FixedLenFeature([], tf.int64)})
+    except ValueError as error:
+        assert "damaged" in str(error)  # noqa: PT017
+        return
+    assert sum(len(batch["n"]) for batch in got) == 9  # older versions of pyarrow do not look at every name
