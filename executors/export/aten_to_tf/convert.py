@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
 import torch
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
-from polytrainer.executors.export.aten_to_tf import targets
+from polytrainer.executors.export.aten_to_tf import layout, targets
 from polytrainer.executors.export.aten_to_tf.dtypes import TO_TF
 from polytrainer.executors.export.aten_to_tf.model import Argument, Graph, TfModel, Weight
-from polytrainer.executors.export.aten_to_tf.weights import variables
+from polytrainer.executors.export.aten_to_tf.weights import memory, variables
 
 _WEIGHTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
@@ -32,18 +33,34 @@ def convert(program: torch.export.ExportedProgram, *, name: str = "TfModel") -> 
     """
     decomposed = targets.core(program)
     targets.refuse_unsupported(decomposed)
-    model = TfModel(_graph(decomposed), variables(_weights(decomposed)), name)
+    orders = _orders(decomposed)
+    model = TfModel(_graph(decomposed, orders), variables(_weights(decomposed), orders), name)
     args, kwargs = model.input_specs
     model.__call__.get_concrete_function(*args, **kwargs)  # what cannot be converted shows now, not when it is saved
     return model
 
 
-def _graph(program: torch.export.ExportedProgram) -> Graph:
+def _placeholders(program: torch.export.ExportedProgram) -> Iterator[tuple[InputSpec, torch.fx.Node]]:
+    nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
+    return zip(program.graph_signature.input_specs, nodes, strict=True)
+
+
+def _orders(program: torch.export.ExportedProgram) -> dict[str, layout.Order | None]:
+    """How each weight lies. Tied ones lie alike, also those that the graph does not use."""
+    tensors = dict(_weights(program))
+    wanted: dict[object, set[layout.Order | None]] = defaultdict(set)
+    for spec, node in _placeholders(program):
+        if spec.target in tensors and node.users:
+            wanted[memory(tensors[spec.target])].add(layout.of_weight(node))
+    agreed = {where: orders.pop() for where, orders in wanted.items() if len(orders) == 1}
+    return {name: agreed.get(memory(tensor)) for name, tensor in tensors.items()}
+
+
+def _graph(program: torch.export.ExportedProgram, orders: Mapping[str, layout.Order | None]) -> Graph:
     signature = program.graph_signature
-    placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
     inputs = [
-        Weight(spec.target or spec.arg.name) if spec.kind in _WEIGHTS else _argument(spec.arg, node)
-        for spec, node in zip(signature.input_specs, placeholders, strict=True)
+        Weight(str(spec.target), orders[str(spec.target)]) if spec.kind in _WEIGHTS else _argument(spec.arg, node)
+        for spec, node in _placeholders(program)
     ]
     kinds = [spec.kind for spec in signature.output_specs]
     outputs = [position for position, kind in enumerate(kinds) if kind == OutputKind.USER_OUTPUT]

@@ -10,7 +10,8 @@ import torch
 
 from polytrainer.executors.export.aten_to_tf.dtypes import TO_TF
 from polytrainer.executors.export.aten_to_tf.errors import ConversionError
-from polytrainer.executors.export.aten_to_tf.table import OPS, WITH_GRAPHS, WITH_STRIDES
+from polytrainer.executors.export.aten_to_tf.layout import Laid, plain
+from polytrainer.executors.export.aten_to_tf.table import LAID_OUT, OPS, WITH_GRAPHS, WITH_STRIDES
 from polytrainer.executors.export.aten_to_tf.targets import target_name, where
 from polytrainer.proto.problems import Problem
 
@@ -45,7 +46,7 @@ def run(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         elif node.op == "get_attr":
             values[node] = _attribute(graph, str(node.target))
         elif node.op == "output":
-            return torch.fx.node.map_aggregate(node.args[0], value_of)
+            return torch.fx.node.map_aggregate(node.args[0], lambda arg: plain(value_of(arg)))
         else:
             args = torch.fx.node.map_aggregate(node.args, value_of)
             kwargs = {name: torch.fx.node.map_aggregate(arg, value_of) for name, arg in node.kwargs.items()}
@@ -61,7 +62,9 @@ def _call(node: torch.fx.Node, args: Any, kwargs: dict[str, Any]) -> Any:
     if target in WITH_GRAPHS:
         kwargs["run"] = run
     try:
-        result = OPS[target](*args, **kwargs)
+        result = LAID_OUT[target](*args, **kwargs) if target in LAID_OUT else NotImplemented
+        if result is NotImplemented:
+            result = OPS[target](*_plain(args), **_plain(kwargs))
         _check(node.meta.get("val"), result)
     except ConversionError:
         raise
@@ -71,8 +74,14 @@ def _call(node: torch.fx.Node, args: Any, kwargs: dict[str, Any]) -> Any:
     return result
 
 
+def _plain(args: Any) -> Any:
+    return torch.fx.node.map_aggregate(args, plain)
+
+
 def _check(expected: Any, result: Any) -> None:
     """Compares with what PyTorch's tracing recorded, and hands the static shape on where TensorFlow lost it."""
+    if isinstance(result, Laid):
+        expected, result = expected.permute(result.order), result.there
     if not isinstance(expected, torch.Tensor) or not tf.is_tensor(result):
         return
     if result.dtype != TO_TF[expected.dtype]:

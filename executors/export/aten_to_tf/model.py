@@ -13,15 +13,22 @@ from torch.utils import _pytree as pytree
 from polytrainer.executors.export.aten_to_tf import interpreter
 from polytrainer.executors.export.aten_to_tf.dtypes import cast, scalar_dtype
 from polytrainer.executors.export.aten_to_tf.errors import ConversionError
+from polytrainer.executors.export.aten_to_tf.layout import Laid, Order
 from polytrainer.executors.export.aten_to_tf.structure import leaves, plain
 from polytrainer.proto.problems import Problem
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A placeholder of the graph that a variable fills."""
+    """A placeholder of the graph that a variable fills.
+
+    Attributes:
+        name: The variable's.
+        order: In which it holds PyTorch's dimensions, if not in PyTorch's own.
+    """
 
     name: str
+    order: Order | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ class TfModel(tf.Module):  # type: ignore[misc]
     is a dict. Sizes that the program leaves open may be any.
 
     Attributes:
-        weights: The program's parameters, buffers and constants by name, each in its own type; tied ones are one.
+        weights: The program's parameters, buffers and constants by name, each in its own type; tied ones are one. The
+            kernels of convolutions lie as TensorFlow's do, [*kernel, channels in, channels out].
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, tf.Variable], name: str):
@@ -99,13 +107,14 @@ class TfModel(tf.Module):  # type: ignore[misc]
             number: _checked(path, wanted[number], leaf) for path, number, leaf in leaves(template, (args, kwargs))
         }
         in_order = iter(given[number] for number in range(len(wanted)))
-        filled = [
-            self.weights[each.name].read_value() if isinstance(each, Weight) else next(in_order)
-            for each in self._graph.inputs
-        ]
+        filled = [self._read(each) if isinstance(each, Weight) else next(in_order) for each in self._graph.inputs]
         results = interpreter.run(self._graph.module, filled)
         returned = [_as_tensor(results[position]) for position in self._graph.user_outputs]
         return plain(pytree.tree_unflatten(returned, self._graph.out_spec), with_none=False)
+
+    def _read(self, weight: Weight) -> Any:
+        value = self.weights[weight.name].read_value()
+        return value if weight.order is None else Laid(value, weight.order)
 
 
 def _checked(path: str, wanted: Argument, value: Any) -> Any:

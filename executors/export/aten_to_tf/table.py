@@ -21,6 +21,7 @@ from polytrainer.executors.export.aten_to_tf.ops import (
     fourier,
     grid,
     indexing,
+    laid_out,
     linear,
     normalization,
     padding,
@@ -444,6 +445,46 @@ OPS: dict[str, Op] = {
     **_GRAPHS,
 }
 """Target → function."""
+
+_ONE_BY_ONE = (
+    *(
+        "abs",
+        "clamp",
+        "elu",
+        "exp",
+        "gelu",
+        "hardsigmoid",
+        "hardswish",
+        "hardtanh",
+        "leaky_relu",
+        "mish",
+        "neg",
+        "relu",
+    ),
+    *("sigmoid", "silu", "softplus", "sqrt", "tanh"),
+    *("_to_copy", "alias", "clone", "detach"),
+)
+_BROADCAST = [f"{name}.{of}" for name in ("add", "div", "mul", "sub") for of in ("Scalar", "Tensor")]
+
+LAID_OUT: dict[str, Op] = {
+    **{
+        f"aten.{name}": laid_out.elementwise(OPS[f"aten.{name}"])
+        for name in (*(f"{each}.default" for each in _ONE_BY_ONE), *_BROADCAST, "maximum.default", "minimum.default")
+    },
+    "_operator.getitem": laid_out.item,
+    "aten._adaptive_avg_pool2d.default": laid_out.adaptive_avg_pool2d,
+    "aten._native_batch_norm_legit_no_training.default": laid_out.batch_norm_inference,
+    "aten.adaptive_avg_pool2d.default": laid_out.adaptive_avg_pool2d,
+    "aten.avg_pool2d.default": laid_out.avg_pool2d,
+    "aten.cat.default": laid_out.cat,
+    "aten.convolution.default": laid_out.convolution,
+    "aten.max_pool2d.default": laid_out.max_pool2d,
+    "aten.mean.dim": laid_out.mean,
+    "aten.permute.default": laid_out.permute,
+    "aten.sym_size.int": laid_out.size,
+    "aten.transpose.int": laid_out.transpose,
+}
+"""Target → function that takes and returns tensors that lie in another order, or says NotImplemented."""
 
 WITH_STRIDES = frozenset({"aten.as_strided.default"})
 """What needs to know how its first argument lies in PyTorch's memory, as `strides`."""

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 import torch
 
 from polytrainer.executors.export.aten_to_tf.dtypes import TO_TF
+from polytrainer.executors.export.aten_to_tf.layout import Order
 
 
-def variables(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, Any]:
-    """One variable for each tensor; tensors that share their memory, as tied weights do, share the variable."""
+def variables(tensors: Iterable[tuple[str, torch.Tensor]], orders: Mapping[str, Order | None]) -> dict[str, Any]:
+    """One variable for each tensor; tensors that share their memory, as tied weights do, share the variable.
+
+    Args:
+        tensors: By name.
+        orders: By name, how the dimensions are to lie, if not as PyTorch's; of tied ones alike.
+    """
     made: dict[Any, Any] = {}
     named = {}
     for name, tensor in tensors:
-        memory = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() == 0 or memory not in made:
-            made[memory] = _variable(name, tensor)
-        named[name] = made[memory]
+        where = memory(tensor)
+        if tensor.numel() == 0 or where not in made:
+            made[where] = _variable(name, tensor, orders[name])
+        named[name] = made[where]
     return named
+
+
+def memory(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What two tensors have in common if they are one."""
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def to_tf(tensor: torch.Tensor) -> Any:
@@ -29,9 +40,11 @@ def to_tf(tensor: torch.Tensor) -> Any:
     return tf.convert_to_tensor(_Ours(copy))
 
 
-def _variable(name: str, tensor: torch.Tensor) -> Any:
+def _variable(name: str, tensor: torch.Tensor, order: Order | None) -> Any:
     trainable = isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad
-    return tf.Variable(to_tf(tensor), trainable=trainable, name=name.replace(".", "/"))
+    return tf.Variable(
+        to_tf(tensor if order is None else tensor.permute(order)), trainable=trainable, name=name.replace(".", "/")
+    )
 
 
 class _Ours:

@@ -13,7 +13,7 @@ from polytrainer.executors.export.aten_to_tf.ops.pointwise import clamp
 
 
 def relu(x: Tensor) -> Tensor:
-    """max(x, 0)."""
+    """max(x, 0), and NaN of NaN: `tf.nn.relu` makes 0 of it once TensorFlow has fused it with a product."""
     return tf.maximum(x, cast(0, x.dtype))
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from polytrainer.executors.export.aten_to_tf.dtypes import Tensor, cast
 from polytrainer.executors.export.aten_to_tf.ops.activations import gelu, relu
-from polytrainer.executors.export.aten_to_tf.ops.common import in_float32, shape, sizes
+from polytrainer.executors.export.aten_to_tf.ops.common import in_float32, reshape, shape, sizes
 from polytrainer.executors.export.aten_to_tf.ops.linear import linear
 from polytrainer.executors.export.aten_to_tf.ops.normalization import layer_norm
 
@@ -81,7 +81,7 @@ def _hidden(mask: Tensor | None, mask_type: int | None) -> Tensor | None:
 def _heads(x: Tensor, count: int) -> Tensor:
     """[batch, sequence, width] → [batch, heads, sequence, width / heads]."""
     batch, length, width = sizes(x)
-    return tf.transpose(tf.reshape(x, shape([batch, length, count, width // count])), [0, 2, 1, 3])
+    return tf.transpose(reshape(x, [batch, length, count, width // count]), [0, 2, 1, 3])
 
 
 @in_float32
@@ -123,7 +123,7 @@ def native_multi_head_attention(
     scores = tf.matmul(q * cast(1 / math.sqrt(embed_dim // num_head), q.dtype), k, transpose_b=True)
     attention = _masked_softmax(scores, _hidden(mask, mask_type))
     mixed = tf.transpose(tf.matmul(attention, v), [0, 2, 1, 3])
-    result = linear(tf.reshape(mixed, tf.shape(query)), proj_weight, proj_bias)
+    result = linear(reshape(mixed, sizes(query)), proj_weight, proj_bias)
     if not need_weights:
         return result, None
     return result, tf.reduce_mean(attention, axis=1) if average_attn_weights else attention

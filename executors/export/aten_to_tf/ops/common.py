@@ -30,6 +30,15 @@ def shape(wanted: Sequence[Size]) -> Tensor:
     return tf.stack([tf.cast(size, tf.int64) for size in wanted])
 
 
+def reshape(x: Tensor, wanted: Sequence[Size]) -> Tensor:
+    """The same elements in other dimensions. If one size is unknown, it is left to TensorFlow and not computed."""
+    unknown = [dim for dim, size in enumerate(wanted) if tf.is_tensor(size)]
+    known = [size for size in wanted if isinstance(size, int)]
+    if len(unknown) == 1 and all(size > 0 for size in known):
+        wanted = [-1 if dim in unknown else size for dim, size in enumerate(wanted)]
+    return tf.reshape(x, shape(wanted))
+
+
 def product(factors: Sequence[Size]) -> Size:
     """How many elements there are."""
     return math.prod(factors)

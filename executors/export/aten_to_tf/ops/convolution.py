@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from polytrainer.executors.export.aten_to_tf.dtypes import Tensor
-from polytrainer.executors.export.aten_to_tf.ops.common import in_float32, integers_in_float64, moved, shape, sizes
+from polytrainer.executors.export.aten_to_tf.layout import channels_last, inverse
+from polytrainer.executors.export.aten_to_tf.layout import kernel as kernel_order
+from polytrainer.executors.export.aten_to_tf.ops.common import in_float32, integers_in_float64, shape, sizes
 
 _FLAT = 2
 """Convolutions of fewer spatial dimensions run as those of two: TensorFlow has most kernels there."""
 
 
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+    """A convolution, or a transposed one.
+
+    Args:
+        x: [batch, channels, *space], or without the batch.
+        weight: [channels out, channels in / groups, *kernel]; transposed, [in, out / groups, *kernel].
+        bias: [channels out].
+        *how: What follows in `with_channels_last`.
+    """
+    if x.shape.rank == weight.shape.rank - 1:
+        return tf.squeeze(convolution(x[None], weight, bias, *how), 0)
+    rank = weight.shape.rank
+    moved_x, moved_weight = tf.transpose(x, channels_last(rank)), tf.transpose(weight, kernel_order(rank))
+    return tf.transpose(with_channels_last(moved_x, moved_weight, bias, *how), inverse(channels_last(rank)))
+
+
 @integers_in_float64
 @in_float32
-def convolution(
+def with_channels_last(
     x: Tensor,
-    weight: Tensor,
+    kernel: Tensor,
     bias: Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
@@ -26,11 +45,11 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """A convolution, or a transposed one.
+    """A convolution, or a transposed one, of tensors that lie as TensorFlow wants them.
 
     Args:
-        x: [batch, channels, *space], or without the batch.
-        weight: [channels out, channels in / groups, *kernel]; transposed, [in, out / groups, *kernel].
+        x: [batch, *space, channels].
+        kernel: [*kernel, channels in / groups, channels out]; transposed, [*kernel, out / groups, in].
         bias: [channels out].
         stride: Of each spatial dimension, as are the next four; one number stands for all.
         padding: Zeros on either side.
@@ -39,34 +58,19 @@ def convolution(
         output_padding: How much longer the result of a transposed convolution is on one side.
         groups: How many separate convolutions of neighbouring channels these are.
     """
-    space = weight.shape.rank - 2
-    if x.shape.rank == space + 1:
-        rest = (stride, padding, dilation, transposed, output_padding, groups)
-        return tf.squeeze(convolution(x[None], weight, bias, *rest), 0)
+    space = kernel.shape.rank - 2
     stride, padding, dilation, output_padding = (
         list(each) * (space if len(each) == 1 else 1) for each in (stride, padding, dilation, output_padding)
     )
     if space < _FLAT:
-        result = convolution(
-            tf.expand_dims(x, 2),
-            tf.expand_dims(weight, 2),
-            bias,
-            [1, *stride],
-            [0, *padding],
-            [1, *dilation],
-            transposed,
-            [0, *output_padding],
-            groups,
-        )
-        return tf.squeeze(result, 2)
-    channels_last = tf.transpose(x, moved(space + 2, 1, space + 1))
-    kernel = tf.transpose(weight, [*range(2, space + 2), 1, 0])
+        flat, its_kernel = tf.expand_dims(x, 1), tf.expand_dims(kernel, 0)
+        how = ([1, *stride], [0, *padding], [1, *dilation], transposed, [0, *output_padding], groups)
+        return tf.squeeze(with_channels_last(flat, its_kernel, bias, *how), 1)
     if transposed:
-        result = _transposed(channels_last, kernel, stride, padding, dilation, output_padding, groups)
+        result = _transposed(x, kernel, stride, padding, dilation, output_padding, groups)
     else:
-        result = _forward(channels_last, kernel, stride, padding, dilation, groups)
-    result = result if bias is None else tf.nn.bias_add(result, bias)
-    return tf.transpose(result, moved(space + 2, space + 1, 1))
+        result = _forward(x, kernel, stride, padding, dilation, groups)
+    return result if bias is None else tf.nn.bias_add(result, bias)
 
 
 def _forward(
@@ -77,16 +81,18 @@ def _forward(
         return _depthwise(x, kernel, stride, padding, dilation, groups)
     if len(stride) > _FLAT:
         kernel, dilation = _dilated(kernel, dilation), [1] * len(stride)
-    x = _padded(x, [(each, each) for each in padding])
+        x, padding = _padded(x, [(each, each) for each in padding]), [0] * len(padding)
     if groups == 1:
-        return _dense(x, kernel, stride, dilation)
+        return _dense(x, kernel, stride, padding, dilation)
     parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
-    return tf.concat([_dense(part, its_kernel, stride, dilation) for part, its_kernel in parts], -1)
+    return tf.concat([_dense(part, its_kernel, stride, padding, dilation) for part, its_kernel in parts], -1)
 
 
-def _dense(x: Tensor, kernel: Tensor, stride: list[int], dilation: list[int]) -> Tensor:
-    convolve = tf.nn.conv2d if len(stride) == _FLAT else tf.nn.conv3d
-    return convolve(x, kernel, [1, *stride, 1], "VALID", dilations=[1, *dilation, 1])
+def _dense(x: Tensor, kernel: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
+    if len(stride) > _FLAT:
+        return tf.nn.conv3d(x, kernel, [1, *stride, 1], "VALID")
+    around = [(0, 0), *((each, each) for each in padding), (0, 0)] if any(padding) else "VALID"
+    return tf.nn.conv2d(x, kernel, stride, around, dilations=dilation)
 
 
 def _depthwise(

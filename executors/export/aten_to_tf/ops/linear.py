@@ -13,7 +13,7 @@ from polytrainer.executors.export.aten_to_tf.ops.common import (
     in_float32,
     integers_in_float64,
     product,
-    shape,
+    reshape,
     sizes,
 )
 
@@ -37,14 +37,15 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 @in_float32
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """X · weightᵀ + bias."""
+    """X · weightᵀ + bias; the bias right after the product, which TensorFlow then computes in one go."""
     if weight.shape.rank == 1 or x.shape.rank == 1:
         result = matmul(x, tf.transpose(weight))
-    else:
-        *outer, inner = sizes(x)
-        rows = tf.matmul(tf.reshape(x, shape([product(outer), inner])), weight, transpose_b=True)
-        result = tf.reshape(rows, shape([*outer, sizes(weight)[0]]))
-    return result if bias is None else result + bias
+        return result if bias is None else result + bias
+    *outer, inner = sizes(x)
+    rows = x if len(outer) == 1 else reshape(x, [product(outer), inner])
+    result = tf.matmul(rows, weight, transpose_b=True)
+    result = result if bias is None else result + bias
+    return result if len(outer) == 1 else reshape(result, [*outer, sizes(weight)[0]])
 
 
 @in_float32

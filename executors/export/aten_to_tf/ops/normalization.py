@@ -10,6 +10,9 @@ import tensorflow as tf
 from polytrainer.executors.export.aten_to_tf.dtypes import Size, Tensor, cast
 from polytrainer.executors.export.aten_to_tf.ops.common import in_float32, product, shape, sizes
 
+_IMAGE = 4
+"""The rank of a batch of images."""
+
 
 def _normalized(x: Tensor, axes: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """X with mean 0 and variance 1; the mean; the reciprocal of the standard deviation."""
@@ -93,12 +96,40 @@ def batch_norm_inference(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalizes channels by what was seen in training: one multiplication and one addition."""
-    scale = tf.math.rsqrt(running_var + cast(eps, running_var.dtype))
-    scale = scale if weight is None else scale * weight
-    shift = -running_mean * scale
-    shift = shift if bias is None else shift + bias
-    scale, shift = (cast(_per_channel(each, x.shape.rank), x.dtype) for each in (scale, shift))
+    both = _scale_and_shift(weight, bias, running_mean, running_var, eps)
+    scale, shift = (cast(_per_channel(each, x.shape.rank), x.dtype) for each in both)
     return x * scale + shift, tf.zeros([0], x.dtype), tf.zeros([0], x.dtype)
+
+
+def _scale_and_shift(
+    weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    scale = tf.math.rsqrt(var + cast(eps, var.dtype))
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
+@in_float32
+def batch_norm_channels_last(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """The same of [batch, *space, channels]; of images by TensorFlow's own operator, in one go."""
+    if x.shape.rank == _IMAGE and x.dtype == running_mean.dtype == tf.float32:
+        weight = tf.ones_like(running_mean) if weight is None else weight
+        bias = tf.zeros_like(running_mean) if bias is None else bias
+        # tf.nn's function would raise the epsilon
+        return tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=weight, offset=bias, mean=running_mean, variance=running_var, epsilon=eps, is_training=False
+        ).y
+    scale, shift = _scale_and_shift(weight, bias, running_mean, running_var, eps)
+    return x * cast(scale, x.dtype) + cast(shift, x.dtype)
 
 
 @in_float32

@@ -19,7 +19,7 @@ from polytrainer.executors.export.aten_to_tf.ops.common import (
 )
 
 
-def _each(value: Any, space: int, default: Sequence[int] | None = None) -> list[int]:
+def each_dim(value: Any, space: int, default: Sequence[int] | None = None) -> list[int]:
     """One number for each spatial dimension."""
     values = [value] if isinstance(value, int) else list(value)
     if not values and default is not None:
@@ -85,8 +85,8 @@ def max_pool(space: int, with_places: bool = True) -> Op:
         dilation: Any = 1,
         ceil_mode: bool = False,
     ) -> Any:
-        kernel = _each(kernel_size, space)
-        steps, pads, gaps = _each(stride, space, kernel), _each(padding, space), _each(dilation, space)
+        kernel = each_dim(kernel_size, space)
+        steps, pads, gaps = each_dim(stride, space, kernel), each_dim(padding, space), each_dim(dilation, space)
         lengths = sizes(x)[2:]
         windows = [_Windows(*each, ceil_mode) for each in zip(lengths, kernel, steps, pads, gaps, strict=True)]
         lowest = cast(float("-inf"), x.dtype) if x.dtype.is_floating else x.dtype.min
@@ -153,8 +153,8 @@ def avg_pool(space: int) -> Op:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Tensor:
-        kernel = _each(kernel_size, space)
-        steps, pads = _each(stride, space, kernel), _each(padding, space)
+        kernel = each_dim(kernel_size, space)
+        steps, pads = each_dim(stride, space, kernel), each_dim(padding, space)
         windows = [_Windows(*each, 1, ceil_mode) for each in zip(sizes(x)[2:], kernel, steps, pads, strict=True)]
         amounts = [(0, 0), (0, 0), *((window.before, window.after) for window in windows)]
         native = tf.nn.avg_pool3d if space > 2 else tf.nn.avg_pool2d  # noqa: PLR2004
@@ -207,7 +207,7 @@ def adaptive_avg_pool(space: int) -> Op:
         lengths = sizes(x)[2:]
         if all(size == 1 for size in output_size):
             return tf.reduce_mean(x, axis=list(range(2, 2 + space)), keepdims=True)
-        for number, (length, count) in enumerate(zip(lengths, _each(output_size, space), strict=True)):
+        for number, (length, count) in enumerate(zip(lengths, each_dim(output_size, space), strict=True)):
             share = tf.cast(_bins(length, count), x.dtype)
             share /= tf.reduce_sum(share, axis=1, keepdims=True)
             dim, rank = 2 + number, 2 + space
@@ -228,7 +228,7 @@ def adaptive_max_pool(space: int) -> Op:
         for number in reversed(range(space)):
             dim, rank = 2 + number, 2 + space
             order, back = moved(rank, dim, rank - 1), moved(rank, rank - 1, dim)
-            inside = _bins(lengths[number], _each(output_size, space)[number])
+            inside = _bins(lengths[number], each_dim(output_size, space)[number])
             lowest = cast(float("-inf"), x.dtype)
             binned = tf.where(inside, tf.expand_dims(tf.transpose(x, order), -2), lowest)
             best = tf.argmax(binned, axis=-1, output_type=tf.int64)

@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from polytrainer.executors.export.aten_to_tf.dtypes import Size, Tensor, cast, result_dtype
-from polytrainer.executors.export.aten_to_tf.ops.common import axes, axis, moved, shape, sizes, slices
+from polytrainer.executors.export.aten_to_tf.ops.common import axes, axis, moved, reshape, shape, sizes, slices
 
 
 def view(x: Tensor, size: Sequence[Size]) -> Tensor:
     """The same elements in other dimensions; -1 is what is left."""
-    return tf.reshape(x, shape(size))
+    return reshape(x, size)
 
 
 def reshape_alias(x: Tensor, size: Sequence[Size], stride: Sequence[Size]) -> Tensor:
