@@ -2,6 +2,9 @@
 TFX ?= 1.15
 PYTHON = $$(tools/environment $(TFX))
 TESTS ?=
+# how many tests run at once: a process each, with a TensorFlow and a PyTorch of its own (4 GB)
+WORKERS ?= 2
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: help demo test test-unit test-line check format protos locks clean
 
@@ -12,13 +15,13 @@ demo:  ## train the Palmer penguins with Keras, Estimator and PyTorch in one TFX
 	@python=$(PYTHON) && "$$python" -m polytrainer.pipelines.local
 
 test:  ## every test
-	@python=$(PYTHON) && "$$python" -m pytest $(TESTS)
+	@python=$(PYTHON) && "$$python" $(PYTEST) $(TESTS)
 
 test-unit:  ## the tier that needs neither TFX nor a framework; seconds
 	@python=$(PYTHON) && "$$python" -m pytest -m unit $(TESTS)
 
 test-line:  ## the tests that may come out differently on another TFX line
-	@python=$(PYTHON) && "$$python" -m pytest -m "$(if $(filter 1.21,$(TFX)),line or newest,line)" $(TESTS)
+	@python=$(PYTHON) && "$$python" $(PYTEST) -m "$(if $(filter 1.21,$(TFX)),line or newest,line)" $(TESTS)
 
 check:  ## format, lint, types
 	@python=$(PYTHON) && bin=$$(dirname "$$python") && \

@@ -20,7 +20,7 @@ from polytrainer.executors.export.signatures import Interface, interface
 from polytrainer.executors.frameworks import version_of
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write_state
-from polytrainer.proto import args
+from polytrainer.proto import args, export_args
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ class BaseTrainer:
         schedule: Number of examples, batch size, steps per epoch, total steps.
     """
 
-    # what of TrainArgs a framework knows
+    # what of TrainArgs and ExportArgs a framework knows
     _PRECISIONS: tuple[str, ...] = ("32",)
     _STRATEGIES: tuple[str, ...] = ("default",)
+    _FORMATS: tuple[str, ...] = (export_args.SAVED_MODEL, export_args.TORCH, export_args.ONNX, export_args.TFLITE)
     _KNOWS_ALL_ARGS = False
 
     # what is worked out anew for each run
@@ -318,7 +319,7 @@ class BaseTrainer:
                 for name in args.PYTORCH_ONLY
                 if name in set_fields
             ]
-        return problems
+        return problems + export_args.refused(self.fn_args.export_args, self._FORMATS, own)
 
     def _check_data(self) -> list[Problem]:
         if self.label_key is not None and self.label_key not in self.feature_spec:

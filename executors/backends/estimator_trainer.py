@@ -16,7 +16,7 @@ from absl import logging
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
-from polytrainer.executors.backends import estimator_shim
+from polytrainer.executors.backends import estimator_formats, estimator_shim
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.checkpoints import check_variables
 from polytrainer.executors.data import dataset
@@ -28,7 +28,7 @@ from polytrainer.executors.progress import ProgressLine
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write, write_csv
 from polytrainer.executors.termination import Termination
-from polytrainer.proto import args
+from polytrainer.proto import args, export_args
 from polytrainer.proto.problems import Problem
 
 _COURSE = "course.json"
@@ -51,9 +51,11 @@ class EstimatorTrainer(BaseTrainer):
     Model folder, configuration, seed and warm start (from `base_model`) are given to it here. It is saved as
     `Format-Serving` with Estimator's own signatures on serialized raw tf.Examples, the same on raw features by name
     (`raw:predict`, …), and `transform_features`. `Format-TFMA` is an EvalSavedModel where TFMA has one (TFX 1.15), else
-    the same model again.
+    the same model again. What `Estimator.predict` says, less what are words, is also written as `Format-ONNX` and
+    `Format-TFLite`, where `ExportArgs` ask for them.
     """
 
+    _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE)
     _checkpoint: str | None = None  # to evaluate and save; None for the newest
 
     def run_fn(self, fn_args: FnArgs) -> TrainResult:
@@ -64,6 +66,7 @@ class EstimatorTrainer(BaseTrainer):
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
             resumed_from = _newest_readable_step(folder)
             estimator = self._configured(self.model_fn(), folder)
+            estimator_formats.check(self, estimator)
             facts = {
                 "model": type(estimator).__name__,
                 "precision": "32",
@@ -73,12 +76,13 @@ class EstimatorTrainer(BaseTrainer):
             history = self.train(estimator, resumed_from)
             metrics = self.evaluate(estimator, self.files(fn_args.eval_files))
             metrics.update(self.test_fn(estimator))
-            self.save(estimator)
+            parity = self.save(estimator) or {}  # of those who override it, too, and return nothing
             self._keep_logs(folder)
         steps = int(estimator.get_variable_value("global_step"))
         told = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
+        told["parity"] = parity
         self.write_state("estimator", told, started)
-        return TrainResult(metrics, steps=steps, framework="estimator")
+        return TrainResult(metrics, steps=steps, framework="estimator", parity=parity)
 
     def train(self, estimator: Any, first_step: int) -> list[dict[str, float]]:
         """Trains to the last step, in one go, or epoch by epoch where early stopping asks for evaluations.
@@ -118,8 +122,12 @@ class EstimatorTrainer(BaseTrainer):
         )
         return {name: float(value) for name, value in found.items() if name != "global_step"}
 
-    def save(self, estimator: Any) -> None:
-        """Writes `Format-Serving` and `Format-TFMA`, and calls the first on real examples."""
+    def save(self, estimator: Any) -> dict[str, float]:
+        """Writes `Format-Serving` and `Format-TFMA`, calls the first on real examples; and the formats of `ExportArgs`.
+
+        Returns:
+            By further format, how far what was written is from the trained model: the largest difference.
+        """
         between = self.interface()
         serving = estimator.export_saved_model(
             os.path.join(self.fn_args.model_run_dir, "export"),
@@ -141,6 +149,8 @@ class EstimatorTrainer(BaseTrainer):
             serving = exported.decode() if isinstance(exported, bytes) else exported
         io_utils.copy_dir(serving, self.fn_args.eval_model_dir)
         fileio.rmtree(os.path.join(self.fn_args.model_run_dir, "export"))
+        root, checkpoint = os.path.dirname(self.fn_args.serving_model_dir), self._checkpoint
+        return estimator_formats.write(self, estimator, checkpoint or estimator.latest_checkpoint(), root)
 
     # ---- inside
 

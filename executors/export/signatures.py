@@ -167,14 +167,17 @@ def signatures(
             name: encoders.encoded(encode[name], value) if name in encode else value for name, value in made.items()
         }
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def named(**features: Any) -> dict[str, Any]:
-        return outputs({name: _as_parsed(features[name], serving_spec[name]) for name in serving_spec})
+    # by position: names of keyword arguments are altered where Python has no such (`a.b`), those of specs are not
+    specs = [_named_spec(name, feature) for name, feature in serving_spec.items()]
 
-    specs = {name: _named_spec(name, feature) for name, feature in serving_spec.items()}
+    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
+    def named(*features: Any) -> dict[str, Any]:
+        given = zip(serving_spec.items(), features, strict=True)
+        return outputs({name: _as_parsed(tensor, feature) for (name, feature), tensor in given})
+
     return {
         SERVING: serving_default,
-        NAMED: named.get_concrete_function(**specs),
+        NAMED: named.get_concrete_function(),
         TRANSFORM: transform_features,
     }
 

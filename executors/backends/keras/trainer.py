@@ -18,7 +18,7 @@ from tfx.dsl.io import fileio
 
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
-from polytrainer.executors.backends.keras import weights
+from polytrainer.executors.backends.keras import formats, inputs, weights
 from polytrainer.executors.backends.keras.callbacks import Progress
 from polytrainer.executors.checkpoints import Checkpoints, check_variables
 from polytrainer.executors.data import dataset
@@ -30,7 +30,7 @@ from polytrainer.executors.export import saved_model
 from polytrainer.executors.export.signatures import signatures
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.result import TrainResult
-from polytrainer.proto import args
+from polytrainer.proto import args, export_args
 from polytrainer.proto.problems import Problem
 
 _POLICIES = {"": "float32", "32": "float32", "bf16-mixed": "mixed_bfloat16", "16-mixed": "mixed_float16"}
@@ -57,11 +57,13 @@ class KerasTrainer(BaseTrainer):
 
     The model may be functional, sequential or a subclass, and return a tensor or a dict of tensors. It is called with
     the features by name. What is trained is saved as `Format-Serving` and `Format-TFMA`, both with the signatures of
-    `polytrainer.executors.export.signatures`, and the weights by layer in `Format-Keras`, for a later `base_model`.
+    `polytrainer.executors.export.signatures`, and the weights by layer in `Format-Keras`, for a later `base_model`;
+    as `Format-ONNX` and `Format-TFLite`, where `ExportArgs` ask for them.
     """
 
     _PRECISIONS = ("32", "bf16-mixed", "16-mixed")
     _STRATEGIES = ("default", "mirrored", strategies.MULTI_WORKER)
+    _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE)
 
     # ---- the hooks
 
@@ -71,8 +73,11 @@ class KerasTrainer(BaseTrainer):
         self.bind(fn_args)
         tf.keras.backend.clear_session()  # layers are named from the beginning, whatever was trained before
         tf.keras.utils.set_random_seed(self.seed % 2**32)
-        with self._precision(), strategies.strategy(fn_args.train_args).scope():
+        strategy = strategies.strategy(fn_args.train_args)
+        with self._precision(), strategy.scope():
             model = self._built_model()
+        formats.check(self, model)
+        with self._precision(), strategy.scope():
             progress = Progress(self.schedule)
             resumed_from = self._restore(model, progress)
             if resumed_from is None and fn_args.base_model:
@@ -83,15 +88,16 @@ class KerasTrainer(BaseTrainer):
             metrics.update(self.test_fn(model))
         # outside of the strategy's scope: what is traced inside belongs to its replicas
         with self._output_of_this_worker():
-            self.save(model)
+            parity = self.save(model) or {}  # of those who override it, too, and return nothing
         if is_chief():
-            self.write_state("keras", {**progress.saved(), "resumed_from": resumed_from, "metrics": metrics}, started)
-        return TrainResult(metrics, steps=progress.step, framework="keras")
+            told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
+            self.write_state("keras", {**progress.saved(), **told}, started)
+        return TrainResult(metrics, steps=progress.step, framework="keras", parity=parity)
 
     def train(self, model: Any, progress: Progress) -> None:
         """Fits the model, from the step that `progress` is at to the last one."""
         schedule = self.schedule
-        validation = self.input_fn(self.files(self.fn_args.eval_files), training=False)
+        validation = inputs.batches(model, self.input_fn(self.files(self.fn_args.eval_files), training=False))
         if self.fn_args.eval_steps:
             validation = validation.take(self.fn_args.eval_steps)
         used = self.default_callbacks(model, progress)
@@ -106,7 +112,7 @@ class KerasTrainer(BaseTrainer):
                 done = progress.step % schedule.steps_per_epoch
                 batches = self.input_fn(self.files(self.fn_args.train_files), training=True, first_step=progress.step)
                 model.fit(
-                    batches,
+                    inputs.batches(model, batches),
                     initial_epoch=progress.epoch,
                     epochs=progress.epoch + 1 if done else schedule.num_epochs,
                     steps_per_epoch=schedule.steps_per_epoch - done,
@@ -156,18 +162,22 @@ class KerasTrainer(BaseTrainer):
 
     def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
         """The model's metrics over all examples of some files."""
-        found = model.evaluate(self.input_fn(files, training=False), verbose=0, return_dict=True)
+        found = model.evaluate(inputs.batches(model, self.input_fn(files, training=False)), verbose=0, return_dict=True)
         return {name: float(value) for name, value in found.items()}
 
     def predict_fn(self, model: Any, features: Mapping[str, Any]) -> Any:
         """What the model says of a batch of features when it is not training; in the SavedModel too."""
-        return model(features, training=False)
+        return model(inputs.taken(model, features), training=False)
 
-    def save(self, model: Any) -> None:
-        """Writes `Format-Serving`, `Format-TFMA` and `Format-Keras`, and checks the first two on real examples."""
+    def save(self, model: Any) -> dict[str, float]:
+        """Writes `Format-Serving`, `Format-TFMA`, `Format-Keras`, and those of `ExportArgs`; checks on real examples.
+
+        Returns:
+            By format, how far what was written is from the trained model: the largest difference.
+        """
         between = self.interface()
         module = tf.Module()
-        module.model = _trackable(model)
+        module.model = formats.trackable(model)
         made = signatures(module, lambda features: self.predict_fn(model, features), between)
         self._transform_layer = between.transform
 
@@ -181,10 +191,16 @@ class KerasTrainer(BaseTrainer):
         )
         stored = dataset.first_records(self.files(self.fn_args.eval_files), _CHECKED_EXAMPLES)
         raw = stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
+        apart, tolerance = 0.0, export_args.tolerance(self.fn_args.export_args)
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
-            saved_model.check(path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))))
-        weights.save(model, os.path.join(os.path.dirname(self.fn_args.serving_model_dir), WEIGHTS_FOLDER))
+            found = saved_model.check(
+                path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))), tolerance
+            )
+            apart = max(apart, found)
+        root = os.path.dirname(self.fn_args.serving_model_dir)
+        weights.save(model, os.path.join(root, WEIGHTS_FOLDER))
+        return {"saved_model": apart, **formats.write(self, model, root)}
 
     # ---- inside
 
@@ -199,7 +215,8 @@ class KerasTrainer(BaseTrainer):
                 [Problem("what model_fn returned", "a model that is not compiled", "a compiled one", remedy)]
             )
         self._check_inputs(model)
-        batch = next(iter(self.input_fn(self.files(self.fn_args.eval_files), training=False)))
+        batches = self.input_fn(self.files(self.fn_args.eval_files), training=False)
+        batch = next(iter(inputs.batches(model, batches)))
         model(batch if self.label_key is None else batch[0], training=False)
         if self.fn_args.train_args.strategy == strategies.MULTI_WORKER:
             # Keras 3 builds its metrics from the first batch, which it cannot do from one that is spread over workers
@@ -312,14 +329,3 @@ class KerasTrainer(BaseTrainer):
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-def _trackable(model: Any) -> Any:
-    """What of a model a SavedModel must hold: its variables, and the layers, which may own tables.
-
-    Not the model itself: a Keras 3 one would trace itself as well, with float inputs whatever they are, and fail on a
-    subclass that takes integers; a Keras 2 one would bring its optimizer, and a legacy optimizer cannot be loaded back.
-    """
-    leaves = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, tf.keras.Model)]
-    held = [variable if isinstance(variable, tf.Variable) else variable.value for variable in model.variables]
-    return [held, leaves]

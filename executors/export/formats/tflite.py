@@ -1,0 +1,103 @@
+"""SavedModel → TFLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from polytrainer.executors.export.formats import reason
+from polytrainer.executors.export.formats.source import SIGNATURE, Arrays
+from polytrainer.proto import export_args
+
+
+def convert(saved_model: str, quantization: str, calibration: Arrays) -> bytes:
+    """Makes a model with one signature, the SavedModel's, whose inputs and outputs keep their names, types and batch.
+
+    Args:
+        saved_model: Folder of a SavedModel with the signature `SIGNATURE`, of TensorFlow 1 or 2.
+        quantization: One of `export_args.QUANTIZATIONS`.
+        calibration: Examples that "full_integer" finds ranges of values with.
+
+    Raises:
+        TrainingError: If TensorFlow cannot convert it.
+    """
+    import tensorflow as tf
+
+    if quantization == "full_integer" and _has_half_precision(saved_model):
+        raise reason.inconvertible(export_args.TFLITE, "half precision, which ranges of values cannot be found of")
+    first = last = None
+    for operators, consequence in _operator_sets(quantization):
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[SIGNATURE])
+        converter.target_spec.supported_ops = operators
+        if quantization != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantization == "full_integer":
+            converter.representative_dataset = lambda: _one_by_one(calibration)
+        try:
+            content: bytes = converter.convert()
+        except Exception as raised:  # of many kinds
+            first, last = first or raised, raised
+            continue
+        if first:
+            logging.warning("TFLite, %s: %s", consequence, reason.of(first))
+        return content
+    assert last is not None
+    raise reason.inconvertible(export_args.TFLITE, reason.of(last)) from last
+
+
+def run(path: str, batches: Sequence[Arrays]) -> list[Arrays]:
+    """What a model says of batches of features by name, of any size.
+
+    Raises:
+        TrainingError: If TensorFlow's interpreter cannot run it.
+    """
+    import tensorflow as tf
+
+    try:
+        runner = tf.lite.Interpreter(model_path=path).get_signature_runner(SIGNATURE)
+        return [runner(**batch) for batch in batches]
+    except Exception as error:
+        raise reason.inconvertible(export_args.TFLITE, reason.of(error)) from error
+
+
+def _operator_sets(quantization: str) -> list[tuple[list[Any], str]]:
+    """Which operators a model may have, the best first, and what it means where those did not suffice."""
+    import tensorflow as tf
+
+    sets = tf.lite.OpsSet
+    ways = [([sets.TFLITE_BUILTINS], "")]
+    if quantization == "full_integer":
+        eight_bits = [sets.TFLITE_BUILTINS_INT8, sets.TFLITE_BUILTINS]
+        ways = [([sets.TFLITE_BUILTINS_INT8], ""), (eight_bits, "some of it not computed in 8 bits")]
+    return [
+        *ways,
+        ([*ways[-1][0], sets.SELECT_TF_OPS], "to be run with the Flex delegate (TensorFlow's own operators)"),
+    ]
+
+
+def _has_half_precision(saved_model: str) -> bool:
+    """Whether anything in it is computed so: TensorFlow ends the whole process when it calibrates such a model."""
+    from tensorflow.core.framework import types_pb2
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = (Path(saved_model) / "saved_model.pb").read_bytes()
+    half = (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16)
+    return any(
+        attribute.type in half
+        for graph in saved_model_pb2.SavedModel.FromString(content).meta_graphs
+        for nodes in (graph.graph_def.node, *(each.node_def for each in graph.graph_def.library.function))
+        for node in nodes
+        for attribute in node.attr.values()
+    )
+
+
+def _one_by_one(examples: Arrays) -> Any:
+    count = min(len(array) for array in examples.values())
+    for number in range(count):
+        yield {name: np.ascontiguousarray(array[number : number + 1]) for name, array in examples.items()}
