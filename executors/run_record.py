@@ -30,6 +30,15 @@ def write_state(model_run_dir: str, state: Mapping[str, Any]) -> None:
     write(os.path.join(model_run_dir, "trainer_state.json"), json.dumps(state, indent=2, default=repr).encode())
 
 
+def write_file(path: str, local: str) -> None:
+    """Writes what a local file holds, as `write` does, without reading all of it into memory."""
+    from tensorflow.io import gfile
+
+    gfile.makedirs(os.path.dirname(path))
+    gfile.copy(local, f"{path}.partial", overwrite=True)
+    gfile.rename(f"{path}.partial", path, overwrite=True)
+
+
 def write(path: str, content: bytes) -> None:
     """Writes a file, and the folders above it; whoever looks at it sees all of it, or what was there before."""
     from tensorflow.io import gfile

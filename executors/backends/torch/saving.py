@@ -6,7 +6,6 @@ import copy
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,22 +120,32 @@ def save(trainer: TorchTrainer, model: nn.Module) -> dict[str, float]:
     Raises:
         TrainingError: If one is too large.
     """
-    from safetensors.torch import save as to_bytes
-
     root = os.path.dirname(trainer.fn_args.serving_model_dir)
-    tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
-    weights = to_bytes({name: value.clone().contiguous() for name, value in tensors.items()})
-    run_record.write(os.path.join(root, FOLDER, FILE), weights)
-    predictor = Predictor(trainer, model)
-    program = export(trainer, model)
-    content, apart = _checked(program, trainer, predictor)
-    run_record.write(os.path.join(root, FOLDER, PROGRAM), content)
-    parity = {"torch": apart, **formats.write(trainer, predictor, program, root)}
+    predictor, program = Predictor(trainer, model), export(trainer, model)
+    with tempfile.TemporaryDirectory() as folder:  # nothing of a model's size is held in memory beside the model
+        _save_weights(model, path := os.path.join(folder, FILE))
+        run_record.write_file(os.path.join(root, FOLDER, FILE), path)
+        parity = {"torch": _save_program(program, trainer, predictor, path := os.path.join(folder, PROGRAM))}
+        run_record.write_file(os.path.join(root, FOLDER, PROGRAM), path)
+    parity |= formats.write(trainer, predictor, program, root)
     if export_args.SAVED_MODEL in export_args.formats(trainer.fn_args.export_args):
         return {**parity, "saved_model": serving.save(trainer, predictor, program)}
-    run_record.write(os.path.join(trainer.fn_args.serving_model_dir, PROGRAM), content)
+    run_record.write_file(os.path.join(trainer.fn_args.serving_model_dir, PROGRAM), os.path.join(root, FOLDER, PROGRAM))
     serving.save_preprocessing(trainer, flat(trainer.features_and_label(trainer.sample)[0]))
     return parity
+
+
+def _save_weights(model: nn.Module, path: str) -> None:
+    from safetensors.torch import save_file
+
+    tensors: dict[str, torch.Tensor] = {}
+    storages: set[int] = set()
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage().data_ptr()
+            tensors[name] = value.clone() if storage in storages else value.contiguous()  # tied ones have each a copy
+            storages.add(storage)
+    save_file(tensors, path)
 
 
 def flat(features: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -185,12 +194,12 @@ def _sizes(name: str, value: Any, batch: Any) -> Iterator[tuple[str, dict[int, A
         yield part, {0: batch if whole_rows else torch.export.Dim.AUTO} if tensor.ndim else {}
 
 
-def _checked(program: torch.export.ExportedProgram, trainer: TorchTrainer, predictor: nn.Module) -> tuple[bytes, float]:
-    """The program as it is written, once it was read back and said of some examples what the model says of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / PROGRAM
-        torch.export.save(program, path)
-        loaded, content = torch.export.load(path).module(), path.read_bytes()
+def _save_program(
+    program: torch.export.ExportedProgram, trainer: TorchTrainer, predictor: nn.Module, path: str
+) -> float:
+    """Writes the program, reads it back, and returns how far what it says of examples is from what the model says."""
+    torch.export.save(program, path)
+    loaded = torch.export.load(path).module()
     tolerance, worst = export_args.tolerance(trainer.fn_args.export_args), 0.0
     for count in (1, batch_lib.num_rows(trainer.sample)):
         some = batch_lib.rows(trainer.sample, 0, count)
@@ -202,7 +211,7 @@ def _checked(program: torch.export.ExportedProgram, trainer: TorchTrainer, predi
         got = f"a program that says something else of examples, by {worst:.2g}"
         remedy = "Does the model keep state that is not in its buffers, or draw at random when it predicts?"
         raise TrainingError(Problem("torch.export", got, f"a difference of at most {tolerance:g}", remedy))
-    return content, worst
+    return worst
 
 
 def _arrays(outputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def rows(fit):
 
 
 def test_it_is_trained_and_exported(fit, network, small, kinds):
+    import tensorflow as tf
     import torch
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -116,14 +117,18 @@ def test_it_is_trained_and_exported(fit, network, small, kinds):
         return loss
 
     logging = network(training_step=training_step)
-    trainer = fit(logging, kind=Exporting, num_epochs=4, log_every_n_steps=2, test_files={"test": small.other})
+    told = {"test_files": {"test": small.other}, "export_args": {"formats": ["SAVED_MODEL"]}}
+    trainer = fit(logging, kind=Exporting, num_epochs=4, log_every_n_steps=2, **told)
     assert trainer.result.steps == 52  # 13 of 8 examples, the last of 7
     assert trainer.result.metrics["loss"] < 0.6
     assert set(trainer.result.metrics) == {"loss", "test.loss"}
-    program = torch.export.load(fit.output / "model" / "Format-Serving" / "model.pt2").module()
+    assert trainer.result.parity["saved_model"] <= 1e-5
+    served = tf.saved_model.load(str(fit.output / "model" / "Format-Serving")).signatures["predict"]
+    program = torch.export.load(fit.output / "model" / "Format-Torch" / "model.pt2").module()
     x = torch.tensor([[3.0, 1.0], [-2.0, -1.0], [0.1, 0.2]])
     with torch.no_grad():
         assert torch.allclose(program({"x": x}), trainer.model(x), atol=1e-6)
+        assert torch.allclose(torch.tensor(served(x=x.numpy())["outputs"].numpy()), trainer.model(x), atol=1e-6)
     assert program({"x": x}).argmax(1)[:2].tolist() == [1, 0]
     table = rows(fit)
     assert [(row["step"], row["epoch"]) for row in table] == [("13", "1"), ("26", "2"), ("39", "3"), ("52", "4")]

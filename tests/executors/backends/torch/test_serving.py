@@ -384,3 +384,19 @@ def test_what_transform_makes_of_raw_examples_is_what_was_trained_on(
     features = loaded.signatures["transform_features"](examples=tf.constant(transform.raw))
     label = features["kind_xf"].numpy().reshape(-1).tolist()
     assert [label[row] == label[0] for row in range(8)] == [row["kind"] == b"small" for row in transform.rows]
+
+
+def test_tfxs_own_rewriter_makes_tflite_of_what_is_served(small, tmp_path, export):
+    import numpy as np
+    import tensorflow as tf
+    from tfx.components.trainer.rewriting import rewriter, rewriter_factory
+
+    train(of(two_layers(lambda _, logits: logits)), small, tmp_path, export_args=export)
+    original = rewriter.ModelDescription(rewriter.ModelType.SAVED_MODEL, str(tmp_path / "out/model/Format-Serving"))
+    rewritten = rewriter.ModelDescription(rewriter.ModelType.TFLITE_MODEL, str(tmp_path / "rewritten"))
+    made = rewriter_factory.create_rewriter(rewriter_factory.TFLITE_REWRITER, name="tflite", signature_key="predict")
+    made.perform_rewrite(original, rewritten)
+    runner = tf.lite.Interpreter(str(tmp_path / "rewritten" / "tflite")).get_signature_runner("predict")
+    x = np.array([[1.0, 2.0], [-1.0, 0.5]], np.float32)
+    wanted = tf.saved_model.load(original.path).signatures["predict"](x=tf.constant(x))
+    assert runner(x=x)["outputs"] == pytest.approx(wanted["outputs"].numpy(), abs=1e-6)
