@@ -16,6 +16,7 @@ from polytrainer.executors.backends.torch import batch as batch_lib
 from polytrainer.executors.backends.torch import formats, serving
 from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.modes import evaluating
+from polytrainer.executors.backends.torch.precision import Precision
 from polytrainer.executors.backends.torch.warm_start import FILE, FOLDER
 from polytrainer.executors.data.columns import Ragged, Sparse
 from polytrainer.executors.errors import PreflightError, TrainingError
@@ -42,8 +43,7 @@ class Predictor(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.model = model
         self._predict = trainer.predict_fn
-        # of a model that is not trained yet the weights are still in the format they were made in
-        self._cast = trainer.engine.backend.of_features if hasattr(trainer, "engine") else lambda features: features
+        self._cast = (trainer.engine.backend if hasattr(trainer, "engine") else _precision(trainer)).of_features
         self._like, _ = trainer.features_and_label(trainer.sample)
 
     def forward(self, features: dict[str, torch.Tensor]) -> Any:
@@ -99,6 +99,8 @@ def check(trainer: TorchTrainer, model: nn.Module) -> None:
     Raises:
         PreflightError: If it cannot.
     """
+    if (precision := _precision(trainer)).name == "bf16-true":
+        model = precision.of_model(copy.deepcopy(model))  # as it will be once it is trained
     try:
         program = export(trainer, model)
     except TrainingError as error:
@@ -146,6 +148,10 @@ def _save_weights(model: nn.Module, path: str) -> None:
             tensors[name] = value.clone() if storage in storages else value.contiguous()  # tied ones have each a copy
             storages.add(storage)
     save_file(tensors, path)
+
+
+def _precision(trainer: TorchTrainer) -> Precision:
+    return Precision(trainer.fn_args.train_args.precision, torch.device("cpu"))
 
 
 def flat(features: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -200,7 +206,8 @@ def _save_program(
     """Writes the program, reads it back, and returns how far what it says of examples is from what the model says."""
     torch.export.save(program, path)
     loaded = torch.export.load(path).module()
-    tolerance, worst = export_args.tolerance(trainer.fn_args.export_args), 0.0
+    told, worst = trainer.fn_args, 0.0
+    tolerance = export_args.tolerance(told.export_args, told.train_args.precision)
     for count in (1, batch_lib.num_rows(trainer.sample)):
         some = batch_lib.rows(trainer.sample, 0, count)
         features = flat(trainer.features_and_label(some)[0])

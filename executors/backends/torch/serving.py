@@ -124,7 +124,7 @@ def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.Expo
             stored,
             raw,
             lambda some: predicted(predictor, made.features, some),
-            export_args.tolerance(told.export_args),
+            export_args.tolerance(told.export_args, told.train_args.precision),
             lambda loaded, some: loaded.model(made.features.of_stored(tf.constant(list(some)))),
         )
     saved_model.copy(told.serving_model_dir, told.eval_model_dir)

@@ -293,10 +293,8 @@ def test_values_that_input_fn_changes_are_warned_of(small, tmp_path, export, cap
 
 
 def test_half_precision_is_served_in_float32(small, tmp_path, export):
-    result = train(
-        of(two_layers(lambda _, logits: logits)), small, tmp_path, precision="bf16-true",
-        export_args={**export, "tolerance": 0.05},
-    )  # fmt: skip
+    trainer = of(two_layers(lambda _, logits: logits))
+    result = train(trainer, small, tmp_path, precision="bf16-true", export_args=export)
     assert result.parity["saved_model"] <= 0.05
     assert served(tmp_path / "out", examples_of(small.eval))["outputs"].dtype == "float32"
 
