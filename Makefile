@@ -30,7 +30,7 @@ check:  ## format, lint, types
 format:  ## format and mend what ruff can mend
 	@python=$(PYTHON) && bin=$$(dirname "$$python") && "$$bin/ruff" format . && "$$bin/ruff" check --fix .
 
-protos:  ## re-make proto/trainer_pb2.py and its .pyi
+protos:  ## re-make proto/*_pb2.py and their .pyi
 	@tools/protos
 
 locks:  ## re-make requirements/tfx-*.txt

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polytrainer.components.model_comparator import ModelComparator
     from polytrainer.components.trainer import Trainer
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
     from polytrainer.executors.backends.keras.trainer import KerasTrainer
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from polytrainer.executors.data.torch_batches import TorchBatches
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.result import TrainResult
+    from polytrainer.executors.test_results.public import write_test_results
+    from polytrainer.proto.comparator_pb2 import ComparatorArgs
     from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 __all__ = [
+    "ComparatorArgs",
     "EstimatorTrainer",
     "EvalArgs",
     "ExportArgs",
@@ -30,6 +34,7 @@ __all__ = [
     "FnArgs",
     "Hashing",
     "KerasTrainer",
+    "ModelComparator",
     "TorchBatches",
     "TorchTrainer",
     "TrainArgs",
@@ -37,6 +42,7 @@ __all__ = [
     "Trainer",
     "Vocabulary",
     "torch_batches",
+    "write_test_results",
 ]
 
 try:
@@ -45,6 +51,7 @@ except PackageNotFoundError:  # a checkout on PYTHONPATH that nobody installed
     __version__ = "0.0.0"
 
 _HOMES = {
+    "ComparatorArgs": "polytrainer.proto.comparator_pb2",
     "EstimatorTrainer": "polytrainer.executors.backends.estimator_trainer",
     "EvalArgs": "polytrainer.proto.trainer_pb2",
     "ExportArgs": "polytrainer.proto.trainer_pb2",
@@ -52,6 +59,7 @@ _HOMES = {
     "FnArgs": "polytrainer.executors.fn_args",
     "Hashing": "polytrainer.executors.data.encoders",
     "KerasTrainer": "polytrainer.executors.backends.keras.trainer",
+    "ModelComparator": "polytrainer.components.model_comparator",
     "TorchBatches": "polytrainer.executors.data.torch_batches",
     "TorchTrainer": "polytrainer.executors.backends.torch.trainer",
     "TrainArgs": "polytrainer.proto.trainer_pb2",
@@ -59,6 +67,7 @@ _HOMES = {
     "Trainer": "polytrainer.components.trainer",
     "Vocabulary": "polytrainer.executors.data.encoders",
     "torch_batches": "polytrainer.executors.backends.torch.reading",
+    "write_test_results": "polytrainer.executors.test_results.public",
 }
 
 

@@ -13,7 +13,7 @@ from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 
 class TrainerSpec(ComponentSpec):  # type: ignore[misc]
-    """The spec of `polytrainer.Trainer`: that of every TFX Trainer from 1.15 to 1.21 together.
+    """The spec of `polytrainer.Trainer`: that of every TFX Trainer from 1.15 to 1.21 together, and `test_results`.
 
     Keys and artifact types are TFX's own, so that downstream components, TensorBoard integrations and MLMD queries
     written for TFX's Trainer find what they look for.
@@ -41,6 +41,7 @@ class TrainerSpec(ComponentSpec):  # type: ignore[misc]
     OUTPUTS = {
         keys.MODEL: ChannelParameter(type=standard_artifacts.Model),
         keys.MODEL_RUN: ChannelParameter(type=standard_artifacts.ModelRun),
+        keys.TEST_RESULTS: ChannelParameter(type=standard_artifacts.Examples),
     }
     TYPE_ANNOTATION = Train
 

@@ -28,14 +28,17 @@ Args: TypeAlias = Message | Mapping[str, Any] | str | RuntimeParameter
 class Trainer(base_component.BaseComponent):  # type: ignore[misc]
     """Trains a model with the user's own code: Keras, Estimator, PyTorch or anything else that Python runs.
 
-    Takes every argument of TFX's Trainer from 1.15 to 1.21, by keyword, and gives the same outputs: swap the import and
-    a pipeline goes on as before. The user's code is a `run_fn(fn_args)` or, as TFX up to 1.15 had it, a
+    Takes every argument of TFX's Trainer from 1.15 to 1.21, by keyword, and gives its outputs and one more: swap the
+    import and a pipeline goes on as before. The user's code is a `run_fn(fn_args)` or, as TFX up to 1.15 had it, a
     `trainer_fn(fn_args, schema)` that returns an Estimator.
 
     Outputs:
         model: `standard_artifacts.Model`, the serving model in `Format-Serving`, the eval model, where there is one, in
             `Format-TFMA`. Its custom properties say framework, version, user code hash, steps, seconds and metrics.
         model_run: `standard_artifacts.ModelRun`, logs and whatever else the user's code leaves.
+        test_results: `standard_artifacts.Examples`, what the model says of each held-out example: a split for each of
+            `EvalArgs.test_splits`, or of `EvalArgs.splits` without them; none where a plain `run_fn` wrote none. TFX's
+            Evaluator reads it without a model.
 
     Example:
         ```python

@@ -35,6 +35,8 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
         test_files: File patterns by split, for each of `eval_args.test_splits`.
         checkpoint_dir: A folder that outlives a failed run and is found again by the next one with the same inputs,
             code and arguments; removed when the run succeeds. None where outputs are not on a local file system.
+        test_results_dir: The folder of the `test_results`, see `polytrainer.write_test_results`; None where the node
+            has no such output, which is so behind TFX's own Trainer.
         extra_inputs: Artifacts by the name given in `Trainer(extra_inputs={name: channel})`.
     """
 
@@ -45,6 +47,7 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
     eval_split_files: dict[str, list[str]] = attr.ib(factory=dict)
     test_files: dict[str, list[str]] = attr.ib(factory=dict)
     checkpoint_dir: str | None = attr.ib(default=None)
+    test_results_dir: str | None = attr.ib(default=None)
     extra_inputs: dict[str, list[Artifact]] = attr.ib(factory=dict)
 
 
@@ -65,6 +68,8 @@ def resolve(
     result.serving_model_dir = path_utils.serving_model_dir(model_uri)
     result.eval_model_dir = path_utils.eval_model_dir(model_uri)
     result.model_run_dir = artifact_utils.get_single_uri(output_dict[keys.MODEL_RUN])
+    if output_dict.get(keys.TEST_RESULTS):
+        result.test_results_dir = artifact_utils.get_single_uri(output_dict[keys.TEST_RESULTS])
 
     result.train_args = args.parse(exec_properties.get(keys.TRAIN_ARGS), TrainArgs)
     result.eval_args = args.parse(exec_properties.get(keys.EVAL_ARGS), EvalArgs)

@@ -25,7 +25,8 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
 
         Args:
             input_dict: Artifacts by the keys of `TrainerSpec.INPUTS`.
-            output_dict: The `model` and `model_run` artifacts to write; their custom properties are set.
+            output_dict: The `model` and `model_run` artifacts to write, and `test_results` where the spec has it; their
+                properties are set.
             exec_properties: Values by the keys of `TrainerSpec.PARAMETERS`.
 
         Raises:
@@ -37,6 +38,7 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         from polytrainer.executors import preflight, publish, training, verify
         from polytrainer.executors.checkpoints import remove_checkpoints
         from polytrainer.executors.distributed.ranks import is_chief
+        from polytrainer.executors.report.node import write_node_report
 
         self._log_startup(input_dict, output_dict, exec_properties)
         with preflight.passed(input_dict, output_dict, exec_properties) as user_code:
@@ -53,4 +55,9 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
                 remove_checkpoints(fn_args.checkpoint_dir)
         for key in (keys.MODEL, keys.MODEL_RUN):
             publish.describe(output_dict[key][0], result, user_code, models, seconds)
+        for artifact in output_dict.get(keys.TEST_RESULTS, []):
+            publish.describe_test_results(artifact)
+        if is_chief():
+            artifacts = (input_dict, output_dict)
+            write_node_report(fn_args, result, user_code, models, seconds, artifacts, self._context)
         logging.info("Trained in %.1f s. Models: %s. ModelRun: %s", seconds, models, fn_args.model_run_dir)

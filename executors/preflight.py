@@ -194,8 +194,9 @@ def _base_model(uri: str) -> None:
 
 
 def _outputs(output_dict: Artifacts) -> list[Problem]:
+    needed = [keys.MODEL, keys.MODEL_RUN, *({keys.TEST_RESULTS} & set(output_dict))]  # TFX's Trainer lacks the last
     return [
         Problem("the node's outputs", f"{len(output_dict.get(key) or [])} artifacts for {key!r}", "one")
-        for key in (keys.MODEL, keys.MODEL_RUN)
+        for key in needed
         if len(output_dict.get(key) or []) != 1
     ]

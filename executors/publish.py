@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tfx.types import Artifact
+from tfx.components.util import examples_utils
+from tfx.proto import example_gen_pb2
+from tfx.types import Artifact, artifact_utils
 
 import polytrainer
+from polytrainer.executors import properties
 from polytrainer.executors.frameworks import framework_of, version_of
 from polytrainer.executors.result import TrainResult
+from polytrainer.executors.test_results.shards import written_splits
 from polytrainer.executors.user_code import UserCode
 from polytrainer.executors.verify import WrittenModel
 
-METRIC = "metric."  # prefix of a metric's property
-PARITY = "parity."  # and of a written format's difference to the trained model
+
+def describe_test_results(artifact: Artifact) -> None:
+    """Names the splits that were written, which may be none, and says what is in their files."""
+    artifact.split_names = artifact_utils.encode_split_names(written_splits(artifact.uri))
+    examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
 def describe(
@@ -28,26 +35,28 @@ def describe(
 
     They are: `framework`, `framework_version`, `polytrainer_version`, `user_code_sha256`, `signatures` (of the serving
     model, comma-separated), `train_seconds`, `train_steps` where the user's code told them, `metric.<name>` for each
-    metric, and `parity.<format>` for each written format that was compared with the trained model. A metric that is not
-    finite is kept as a string: MLMD's databases cannot hold NaN.
+    metric, and `parity.<format>` for each written format that was compared with the trained model. A metric that is
+    not finite is kept as a string, as MLMD's databases cannot hold NaN; parity too, as of a number they keep six digits
+    after the point.
     """
     framework = result.framework or framework_of(user_code.location)
     texts = {
-        "framework": framework,
-        "framework_version": result.framework_version or version_of(framework),
-        "polytrainer_version": polytrainer.__version__,
-        "user_code_sha256": user_code.location.fingerprint,
-        "signatures": ",".join(models[0].signatures) if models else "",
+        properties.FRAMEWORK: framework,
+        properties.FRAMEWORK_VERSION: result.framework_version or version_of(framework),
+        properties.POLYTRAINER_VERSION: polytrainer.__version__,
+        properties.USER_CODE: user_code.location.fingerprint,
+        properties.SIGNATURES: ",".join(models[0].signatures) if models else "",
     }
     for name, text in texts.items():
         artifact.set_string_custom_property(name, text)
-    artifact.set_float_custom_property("train_seconds", round(seconds, 3))
-    if result.steps is not None:
-        artifact.set_int_custom_property("train_steps", int(result.steps))
+    artifact.set_float_custom_property(properties.TRAIN_SECONDS, round(seconds, 3))
+    for name, step in ((properties.TRAIN_STEPS, result.steps), (properties.BEST_STEP, result.best_step)):
+        if step is not None:
+            artifact.set_int_custom_property(name, int(step))
     for name, difference in result.parity.items():
-        artifact.set_float_custom_property(PARITY + name, float(difference))
+        artifact.set_string_custom_property(properties.PARITY + name, f"{difference:.3g}")
     for name, value in result.metrics.items():
         if math.isfinite(value):
-            artifact.set_float_custom_property(METRIC + name, float(value))
+            artifact.set_float_custom_property(properties.METRIC + name, float(value))
         else:
-            artifact.set_string_custom_property(METRIC + name, str(float(value)))
+            artifact.set_string_custom_property(properties.METRIC + name, str(float(value)))

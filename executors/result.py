@@ -22,6 +22,7 @@ class TrainResult:
         framework_version: Its version; that of the installed package where not given.
         parity: Largest difference between what the trained model and what was written of it say of real examples,
             relative to the largest output, by format: `{"saved_model": 1.2e-7}`.
+        best_step: The step whose weights became the model, where they were chosen by a metric.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class TrainResult:
     framework: str | None = None
     framework_version: str | None = None
     parity: Mapping[str, float] = field(default_factory=dict)
+    best_step: int | None = None
 
     @classmethod
     def of(cls, returned: Any) -> TrainResult:

@@ -29,6 +29,7 @@ class RunArgs:
     custom_config: dict[str, Any] | None = None
     num_examples: dict[str, int] | None = None
     export_args: ExportArgs = field(default_factory=ExportArgs)
+    test_results_dir: str | None = None
     extra_inputs: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from polytrainer.proto.comparator_pb2 import ComparatorArgs
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import EarlyStopping, EvalArgs, ExportArgs, KeepCheckpoints, TrainArgs
 
-Args = TypeVar("Args", TrainArgs, EvalArgs, ExportArgs)
+Args = TypeVar("Args", TrainArgs, EvalArgs, ExportArgs, ComparatorArgs)
 
 _UNITS = {
     "num_steps": "steps",
@@ -63,7 +64,7 @@ def parse(value: Message | Mapping[str, Any] | str | None, kind: type[Args]) -> 
 
     Args:
         value: Our proto, the TFX proto of the same name, a dict or a JSON string of either, or None for the default.
-        kind: `TrainArgs`, `EvalArgs` or `ExportArgs`.
+        kind: `TrainArgs`, `EvalArgs`, `ExportArgs` or `ComparatorArgs`.
 
     Returns:
         A new proto of that kind.

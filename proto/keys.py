@@ -21,6 +21,7 @@ RESUME = "resume"
 
 MODEL = "model"
 MODEL_RUN = "model_run"
+TEST_RESULTS = "test_results"
 
 _EXTRA_INPUT = "extra_inputs_"
 

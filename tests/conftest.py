@@ -15,7 +15,8 @@ import pytest
 
 from polytrainer.executors.backends import triton_beside_tensorflow
 
-pytest_plugins = ["aten_calls", "splits", "trainings", "transforms"]  # fixtures, in tests/support
+# fixtures, in tests/support
+pytest_plugins = ["aten_calls", "comparisons", "results", "splits", "stores", "trainings", "transforms"]
 ROOT = Path(__file__).parents[1]
 
 triton_beside_tensorflow.install()  # tests import TensorFlow and PyTorch in any order, in one process

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from polytrainer.executors.backends import testing
 from polytrainer.executors.data import dataset, examples, feature_specs
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.errors import PreflightError, TrainingError
@@ -20,6 +21,7 @@ from polytrainer.executors.export.signatures import Interface, interface
 from polytrainer.executors.frameworks import version_of
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write_state
+from polytrainer.executors.timings import Timings
 from polytrainer.proto import args, export_args
 from polytrainer.proto.problems import Problem
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     from polytrainer.executors.fn_args import FnArgs
+    from polytrainer.executors.test_results.results import Results
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -76,6 +79,7 @@ class BaseTrainer:
         feature_spec: How the examples are parsed, label included.
         transform_output: The transform graph as `tft.TFTransformOutput`; None without one.
         schedule: Number of examples, batch size, steps per epoch, total steps.
+        timings: Where the time goes (`polytrainer.executors.timings.Timings`); phases of yours may be measured, too.
     """
 
     # what of TrainArgs and ExportArgs a framework knows
@@ -93,6 +97,7 @@ class BaseTrainer:
         "_stored_spec",
         "_is_raw",
         "_transform_layer",
+        "timings",
     )
 
     def __init__(
@@ -162,12 +167,12 @@ class BaseTrainer:
         return batches.map(self._features_and_label)
 
     def test_fn(self, model: Any) -> dict[str, float]:
-        """Metrics of the trained model on each of `EvalArgs.test_splits`, as `<split>.<metric>`."""
-        return {
-            f"{split}.{name}": value
-            for split, patterns in self.fn_args.test_files.items()
-            for name, value in self.evaluate(model, self.files(patterns)).items()
-        }
+        """Metrics of the trained model on each of `EvalArgs.test_splits`, as `<split>.<metric>`.
+
+        Where the Trainer has the output `test_results`, writes into it what the model says of each example of these
+        splits, or, without any, of the eval splits.
+        """
+        return testing.test(self, model)
 
     def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
         """The model's metrics over all examples of some files."""
@@ -191,7 +196,7 @@ class BaseTrainer:
         problems = [*self._check_train_args(), *self._override(fn_args.hyperparameters)]
         self.seed = fn_args.train_args.seed if fn_args.train_args.HasField("seed") else random.getrandbits(31)
         if not problems:
-            problems = self._check_data()
+            problems = self._check_data() or testing.check(self, BaseTrainer.test_fn)
         if problems:
             raise PreflightError(problems)
 
@@ -239,6 +244,11 @@ class BaseTrainer:
         batch_size = train_args.batch_size or DEFAULT_BATCH_SIZE
         return Schedule.of(num_examples, batch_size, train_args.num_steps, train_args.num_epochs)
 
+    @cached_property
+    def timings(self) -> Timings:
+        """Seconds by phase of this training."""
+        return Timings()
+
     def interface(self) -> Interface:
         """What stands between a raw example and the model.
 
@@ -257,6 +267,18 @@ class BaseTrainer:
         return sorted(file for pattern in patterns for file in gfile.glob(pattern))
 
     # ---- inside
+
+    def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
+        """Metrics of a split, where it is to be measured; and its test results, where somebody wants them."""
+        found = self.evaluate(model, files) if measured else {}
+        with testing.results_of(self, split, files, BaseTrainer.input_fn) as results:
+            if results is not None:
+                self._predict(model, files, results)
+        return found
+
+    def _predict(self, model: Any, files: Sequence[str], results: Results) -> None:
+        """Tells what the model says of all examples of some files."""
+        raise NotImplementedError
 
     @cached_property
     def _is_raw(self) -> bool:
@@ -360,11 +382,13 @@ class BaseTrainer:
             "framework": framework,
             "versions": {"python": platform.python_version(), **versions},
             "arguments": {name: repr(getattr(self, name)) for name in self._arguments},
+            "label_key": self.label_key,
             "seed": self.seed,
             "total_steps": self.schedule.total_steps,
             "num_examples": self.schedule.num_examples,
             "batch_size": self.schedule.batch_size,
             "seconds": round(time.monotonic() - started, 3),
+            "timings": {phase: round(seconds, 3) for phase, seconds in self.timings.seconds.items()},
             **facts,
         }
         write_state(self.fn_args.model_run_dir, state)

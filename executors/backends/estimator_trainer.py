@@ -16,7 +16,8 @@ from absl import logging
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
-from polytrainer.executors.backends import estimator_formats, estimator_shim
+from polytrainer.executors import timings
+from polytrainer.executors.backends import estimator_formats, estimator_predictions, estimator_shim
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.checkpoints import check_variables
 from polytrainer.executors.data import dataset
@@ -28,6 +29,7 @@ from polytrainer.executors.progress import ProgressLine
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write, write_csv
 from polytrainer.executors.termination import Termination
+from polytrainer.executors.test_results.results import Results
 from polytrainer.proto import args, export_args
 from polytrainer.proto.problems import Problem
 
@@ -73,16 +75,21 @@ class EstimatorTrainer(BaseTrainer):
                 "device": ", ".join(device.name for device in tf.config.get_visible_devices()),
             }
             self.log_banner({**facts, "resumed": f"from step {resumed_from}"} if resumed_from else facts)
-            history = self.train(estimator, resumed_from)
-            metrics = self.evaluate(estimator, self.files(fn_args.eval_files))
-            metrics.update(self.test_fn(estimator))
-            parity = self.save(estimator) or {}  # of those who override it, too, and return nothing
+            with self.timings.of(timings.TRAINING):
+                history = self.train(estimator, resumed_from)
+            with self.timings.of(timings.EVALUATION):
+                metrics = self.evaluate(estimator, self.files(fn_args.eval_files))
+            with self.timings.of(timings.TEST):
+                metrics.update(self.test_fn(estimator))
+            with self.timings.of(timings.EXPORT):
+                parity = self.save(estimator) or {}  # of those who override it, too, and return nothing
             self._keep_logs(folder)
         steps = int(estimator.get_variable_value("global_step"))
         told = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
         told["parity"] = parity
         self.write_state("estimator", told, started)
-        return TrainResult(metrics, steps=steps, framework="estimator", parity=parity)
+        best_step = _step_of(self._checkpoint) if self._checkpoint else None
+        return TrainResult(metrics, steps=steps, framework="estimator", parity=parity, best_step=best_step)
 
     def train(self, estimator: Any, first_step: int) -> list[dict[str, float]]:
         """Trains to the last step, in one go, or epoch by epoch where early stopping asks for evaluations.
@@ -102,7 +109,8 @@ class EstimatorTrainer(BaseTrainer):
             until = min(schedule.total_steps, (step // each + 1) * each)
             self._train_until(estimator, step, until)
             step = until
-            found = self.evaluate(estimator, self.files(self.fn_args.eval_files))
+            with self.timings.of(timings.EVALUATION):
+                found = self.evaluate(estimator, self.files(self.fn_args.eval_files))
             course.history.append({"step": step, **found})
             write_csv(os.path.join(self.fn_args.model_run_dir, "logs", "metrics.csv"), course.history)
             if stopping:
@@ -154,6 +162,9 @@ class EstimatorTrainer(BaseTrainer):
 
     # ---- inside
 
+    def _predict(self, model: Any, files: Sequence[str], results: Results) -> None:
+        estimator_predictions.tell(self, model, files, results)
+
     def _configured(self, estimator: Any, folder: str) -> Any:
         """The same Estimator in our folder, with our seed, our start, and one more signature."""
         if not isinstance(estimator, tf.estimator.Estimator):
@@ -168,11 +179,12 @@ class EstimatorTrainer(BaseTrainer):
             if mode != tf.estimator.ModeKeys.PREDICT:
                 return estimator.model_fn(features, labels, mode, config)
             features = dict(features)
+            beside = estimator_predictions.told_beside(features)
             seen = {name: _dense(tensor) for name, tensor in features.items()}
             features.pop(self.label_key, None)
             spec = estimator.model_fn(features, labels, mode, config)
             outputs = {**(spec.export_outputs or {}), TRANSFORM: _transformed_output(seen)}
-            return spec._replace(export_outputs=outputs)
+            return estimator_predictions.with_beside(spec._replace(export_outputs=outputs), beside)
 
         return tf.estimator.Estimator(model_fn, config=config, warm_start_from=self.fn_args.base_model)
 
@@ -294,6 +306,10 @@ def _kept_apart(checkpoint: str) -> str:
     for file in fileio.glob(f"{checkpoint}.*"):
         io_utils.copy_file(file, os.path.join(folder, os.path.basename(file)))
     return os.path.join(folder, os.path.basename(checkpoint))
+
+
+def _step_of(checkpoint: str) -> int:
+    return int(tf.train.load_variable(checkpoint, "global_step"))
 
 
 def _newest_readable_step(folder: str) -> int:

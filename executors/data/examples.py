@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+_PARQUET_ROWS = 256  # held in memory at a time
 
 
 def stored_names(file: str) -> set[str]:
     """Names of the features in the first example of a file, TFRecords or Parquet."""
-    import tensorflow as tf
-
     from polytrainer.executors.data.dataset import first_records
 
     if _is_parquet(file):
         from polytrainer.executors.data.parquet import opened
 
         return set(opened(file).schema_arrow.names)
-    [first] = first_records([file], 1)
-    return set(tf.train.Example.FromString(first).features.feature)
+    return names(first_records([file], 1))
+
+
+def names(serialized: Iterable[bytes]) -> set[str]:
+    """Names of the features in examples."""
+    import tensorflow as tf
+
+    return {name for each in serialized for name in tf.train.Example.FromString(each).features.feature}
 
 
 def first_examples(files: Sequence[str], count: int) -> list[bytes]:
@@ -32,6 +38,20 @@ def first_examples(files: Sequence[str], count: int) -> list[bytes]:
         read = _first_rows if _is_parquet(file) else lambda path, most: first_records([path], most)
         found += read(file, count - len(found))
     return found
+
+
+def all_examples(files: Sequence[str]) -> Iterator[bytes]:
+    """Every serialized example of files of TFRecords or Parquet, in their order, one at a time."""
+    import tensorflow as tf
+
+    for file in files:
+        if _is_parquet(file):
+            from polytrainer.executors.data.parquet import opened
+
+            for batch in opened(file).iter_batches(batch_size=_PARQUET_ROWS):
+                yield from (_example(row) for row in batch.to_pylist())
+        else:
+            yield from tf.data.TFRecordDataset([file], "GZIP" if file.endswith(".gz") else "").as_numpy_iterator()
 
 
 def _is_parquet(file: str) -> bool:

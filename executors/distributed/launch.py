@@ -74,8 +74,8 @@ def run(trainer: Trainer, fn_args: Any) -> TrainResult:
             steps = Checkpoints(fn_args.checkpoint_dir).steps() if fn_args.checkpoint_dir else []
             raise Termination.error(steps[-1] if steps else 0) from error
         result = shared / _RESULT  # written by rank 0, which may be on another node
-        told = json.loads(result.read_text()) if result.exists() else {"metrics": {}, "steps": None, "parity": {}}
-    return TrainResult(told["metrics"], told["steps"], "pytorch", parity=told["parity"])
+        told = json.loads(result.read_text()) if result.exists() else {}
+    return TrainResult(framework="pytorch", **told)
 
 
 def _num_processes(train_args: TrainArgs) -> str:

@@ -37,9 +37,8 @@ def main(training: str, result: str) -> None:
         # not through the interpreter's own end, where a thread of the process group may wait for ranks that are gone
         os._exit(1)
     if os.environ["RANK"] == "0":
-        Path(result).write_text(
-            json.dumps({"metrics": dict(told.metrics), "steps": told.steps, "parity": dict(told.parity)})
-        )
+        said = {"metrics": dict(told.metrics), "steps": told.steps, "parity": dict(told.parity)}
+        Path(result).write_text(json.dumps({**said, "best_step": told.best_step}))
 
 
 def _die_with_the_launcher() -> None:

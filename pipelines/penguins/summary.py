@@ -8,6 +8,11 @@ from pathlib import Path
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from polytrainer.pipelines.cli import terminal
+from polytrainer.pipelines.cli.terminal import Column
+from polytrainer.pipelines.metadata import runs
+from polytrainer.pipelines.metadata_connection import connect
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -32,27 +37,20 @@ class Outcome:
 
 def outcomes(metadata: Path, backends: tuple[str, ...], pipeline_name: str = "penguins") -> list[Outcome]:
     """The newest result of each Trainer in a SQLite metadata file."""
-    config = mlmd.ConnectionConfig(sqlite=mlmd.SqliteMetadataSourceConfig(filename_uri=str(metadata)))
-    store = MetadataStore(config)
+    store = connect(metadata)
     return [_outcome(store, pipeline_name, backend) for backend in backends]
 
 
 def table(results: list[Outcome], root: Path) -> str:
     """The results as a table for a terminal, paths relative to `root`."""
-    rows = [("backend", "framework", "accuracy", "seconds", "pushed to")]
-    rows += [
-        (
-            result.backend,
-            result.framework,
-            f"{result.accuracy:.3f}",
-            f"{result.seconds:.1f}",
-            _pushed_to(result, root),
-        )
-        for result in results
+    columns = [
+        Column("backend", [result.backend for result in results]),
+        Column("framework", [result.framework for result in results]),
+        Column("accuracy", [f"{result.accuracy:.3f}" for result in results]),
+        Column("seconds", [f"{result.seconds:.1f}" for result in results]),
+        Column("pushed to", [_pushed_to(result, root) for result in results]),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return terminal.table(columns)[0]
 
 
 def _pushed_to(result: Outcome, root: Path) -> str:
@@ -63,17 +61,16 @@ def _pushed_to(result: Outcome, root: Path) -> str:
 
 
 def _outcome(store: MetadataStore, pipeline_name: str, backend: str) -> Outcome:
-    model = _newest(store, f"{pipeline_name}.Trainer.{backend}", "Model")
-    if model is None:
+    run = next((run for run in runs(store, pipeline_name, f"Trainer.{backend}") if run.model_uri), None)
+    if run is None:
         raise LookupError(f"no model of Trainer.{backend} in the metadata; did the pipeline run to its end?")
-    told = model.custom_properties
     blessing = _newest(store, f"{pipeline_name}.Evaluator.{backend}", "ModelBlessing")
     pushed = _newest(store, f"{pipeline_name}.Pusher.{backend}", "PushedModel")
     return Outcome(
         backend,
-        f"{told['framework'].string_value} {told['framework_version'].string_value}",
-        told["metric.accuracy"].double_value,
-        told["train_seconds"].double_value,
+        f"{run.framework} {run.framework_version}",
+        run.metrics["accuracy"],
+        run.train_seconds or 0.0,
         pushed.custom_properties["pushed_destination"].string_value or None if pushed else None,
         bool(blessing.custom_properties["blessed"].int_value) if blessing else None,
     )

@@ -86,7 +86,9 @@ def test_the_component_imports_no_more_of_tensorflow_than_tfx_own_dsl(tmp_path):
     heavy = "('tensorflow', 'tensorflow_model_analysis', 'keras', 'torch', 'tensorflow_transform', 'tfx_bsl')"
     shown = f"import sys; print([name for name in {heavy} if name in sys.modules])"
     dsl = "import tfx.dsl.components.base.base_component, tfx.types.standard_component_specs; "
-    ours = ast.literal_eval(run_python(f"import polytrainer; polytrainer.Trainer; {shown}", tmp_path))
+    ours = ast.literal_eval(
+        run_python(f"import polytrainer; polytrainer.Trainer, polytrainer.ModelComparator; {shown}", tmp_path)
+    )
     tfx_dsl = ast.literal_eval(run_python(dsl + shown, tmp_path))
     assert set(ours) <= set(tfx_dsl)
 
@@ -101,15 +103,16 @@ def test_an_unknown_name_lists_the_known_ones(checkout):
 
 def test_regenerating_the_protos_changes_nothing(checkout, tmp_path):
     subprocess.run([checkout / "tools" / "protos", tmp_path], check=True)
-    for file in ("trainer_pb2.py", "trainer_pb2.pyi"):
+    for file in ("trainer_pb2.py", "trainer_pb2.pyi", "comparator_pb2.py", "comparator_pb2.pyi"):
         assert (tmp_path / "proto" / file).read_text() == (checkout / "proto" / file).read_text()
 
 
 @pytest.mark.unit
 def test_our_descriptor_does_not_clash_with_another_trainer_proto():
-    from polytrainer.proto import trainer_pb2
+    from polytrainer.proto import comparator_pb2, trainer_pb2
 
     assert trainer_pb2.DESCRIPTOR.name == "polytrainer/proto/trainer.proto"
+    assert comparator_pb2.DESCRIPTOR.name == "polytrainer/proto/comparator.proto"
 
 
 @pytest.mark.line

@@ -17,6 +17,7 @@ from polytrainer.executors.errors import TrainingError, loss_not_finite
 from polytrainer.executors.progress import ProgressLine
 from polytrainer.executors.run_record import write_csv
 from polytrainer.executors.termination import Termination
+from polytrainer.executors.timings import EVALUATION, Timings
 from polytrainer.proto.problems import Problem
 
 VALIDATION = "val_"
@@ -82,6 +83,22 @@ class CountSteps(Callback):  # type: ignore[misc]
         progress.last_finite_loss = (progress.step, loss)
         if progress.step >= progress.schedule.total_steps:
             self.model.stop_training = True
+
+
+class TimeEvaluations(Callback):  # type: ignore[misc]
+    """Measures the evaluations that are part of a training."""
+
+    def __init__(self, timings: Timings):
+        super().__init__()
+        self.timings = timings
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begins one."""
+        self.timings.begin(EVALUATION)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Ends it."""
+        self.timings.end()
 
 
 class PrintProgress(Callback):  # type: ignore[misc]

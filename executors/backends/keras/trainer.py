@@ -16,9 +16,10 @@ from typing import Any
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
+from polytrainer.executors import timings
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
-from polytrainer.executors.backends.keras import formats, inputs, weights
+from polytrainer.executors.backends.keras import formats, inputs, predictions, weights
 from polytrainer.executors.backends.keras.callbacks import Progress
 from polytrainer.executors.checkpoints import Checkpoints, check_variables
 from polytrainer.executors.data import dataset
@@ -30,6 +31,7 @@ from polytrainer.executors.export import saved_model
 from polytrainer.executors.export.signatures import signatures
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.result import TrainResult
+from polytrainer.executors.test_results.results import Results
 from polytrainer.proto import args, export_args
 from polytrainer.proto.problems import Problem
 
@@ -83,16 +85,20 @@ class KerasTrainer(BaseTrainer):
             if resumed_from is None and fn_args.base_model:
                 self._warm_start(model)
             self.log_banner(self._facts(model, resumed_from))
-            self.train(model, progress)
-            metrics = self.evaluate(model, self.files(fn_args.eval_files))
-            metrics.update(self.test_fn(model))
+            with self.timings.of(timings.TRAINING):
+                self.train(model, progress)
+            with self.timings.of(timings.EVALUATION):
+                metrics = self.evaluate(model, self.files(fn_args.eval_files))
+            with self.timings.of(timings.TEST):
+                metrics.update(self.test_fn(model))
         # outside of the strategy's scope: what is traced inside belongs to its replicas
-        with self._output_of_this_worker():
+        with self._output_of_this_worker(), self.timings.of(timings.EXPORT):
             parity = self.save(model) or {}  # of those who override it, too, and return nothing
         if is_chief():
             told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
             self.write_state("keras", {**progress.saved(), **told}, started)
-        return TrainResult(metrics, steps=progress.step, framework="keras", parity=parity)
+        best_step = progress.best_step if progress.best_weights is not None else None
+        return TrainResult(metrics, steps=progress.step, framework="keras", parity=parity, best_step=best_step)
 
     def train(self, model: Any, progress: Progress) -> None:
         """Fits the model, from the step that `progress` is at to the last one."""
@@ -133,13 +139,14 @@ class KerasTrainer(BaseTrainer):
     def default_callbacks(self, model: Any, progress: Progress) -> dict[str, Any]:
         """What is on by default, by name, in the order of calling; override to replace some or leave them out.
 
-        `count` counts steps, ends training and ends it with an error if the loss is not finite; `progress` prints;
-        `history` writes metrics.csv; `tensorboard` writes events; `early_stopping` is there where `TrainArgs` ask for
-        it; `checkpoint` saves what a run that died is resumed from.
+        `count` counts steps, ends training and ends it with an error if the loss is not finite; `timings` measures
+        evaluations; `progress` prints; `history` writes metrics.csv; `tensorboard` writes events; `early_stopping` is
+        there where `TrainArgs` ask for it; `checkpoint` saves what a run that died is resumed from.
         """
         train_args, logs = self.fn_args.train_args, os.path.join(self.fn_args.model_run_dir, "logs")
         used: dict[str, Any] = {
             "count": callbacks_lib.CountSteps(progress),
+            "timings": callbacks_lib.TimeEvaluations(self.timings),
             "progress": callbacks_lib.PrintProgress(progress, train_args.log_every_n_steps),
             "history": callbacks_lib.KeepHistory(progress, os.path.join(logs, "metrics.csv")),
         }
@@ -204,6 +211,16 @@ class KerasTrainer(BaseTrainer):
 
     # ---- inside
 
+    def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
+        if is_chief() or getattr(self.fn_args, "test_results_dir", None) is None:
+            return super()._test(model, split, files, measured=measured)
+        found = self.evaluate(model, files) if measured else {}
+        predictions.tell(self, model, files, None)  # a variable that workers average is read by all of them or none
+        return found
+
+    def _predict(self, model: Any, files: Sequence[str], results: Results) -> None:
+        predictions.tell(self, model, files, results)
+
     def _built_model(self) -> Any:
         model = self.model_fn()
         if not isinstance(model, tf.keras.Model):
@@ -261,6 +278,10 @@ class KerasTrainer(BaseTrainer):
         print(f"starting from {folder}: {match}", flush=True)
 
     def _save_checkpoint(self, model: Any, progress: Progress) -> None:
+        with self.timings.of(timings.CHECKPOINTS):
+            self._write_checkpoint(model, progress)
+
+    def _write_checkpoint(self, model: Any, progress: Progress) -> None:
         def write(folder: Path) -> None:
             import numpy as np
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from polytrainer.executors.backends.torch.state import VALIDATION, TrainState
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.termination import Termination
+from polytrainer.executors.timings import CHECKPOINTS, EVALUATION
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -151,9 +152,16 @@ class Engine:
         if self.logs:
             self.logs.close()
 
-    def metrics(self, model: nn.Module, splits: Mapping[str, Any], *, test: bool = False) -> dict[str, float]:
-        """A model's metrics over whole splits; those of a test are the same."""
-        return evaluation.evaluate(self.trainer, self.backend, model, splits)
+    def metrics(
+        self,
+        model: nn.Module,
+        splits: Mapping[str, Any],
+        *,
+        test: bool = False,
+        observe: Callable[[Any, Any], None] | None = None,
+    ) -> dict[str, float]:
+        """A model's metrics over whole splits; those of a test are the same. `observe` is told batches and outputs."""
+        return evaluation.evaluate(self.trainer, self.backend, model, splits, observe=observe)
 
     # ---- turns: what happens now and then
 
@@ -161,7 +169,8 @@ class Engine:
         """Evaluates, writes it down, and decides what follows from it."""
         self.flush()
         limit = self.trainer.fn_args.eval_steps or None
-        metrics = evaluation.evaluate(self.trainer, self.backend, self.model, _from_the_start(self.splits), limit)
+        with self.trainer.timings.of(EVALUATION):
+            metrics = evaluation.evaluate(self.trainer, self.backend, self.model, _from_the_start(self.splits), limit)
         self.state.record(metrics)
         value = self._watched(metrics) if self.watch.is_on and self.splits else None
         if value is not None:
@@ -179,10 +188,11 @@ class Engine:
     def save_checkpoint(self) -> None:
         """Saves all that a resumed training needs, at the step that this one is at."""
         self.flush()
-        state = self.state_dict()
-        if self.backend.rank == 0:
-            self.checkpointer.save(self.state.step, state)
-        self.kept.checkpointed(self.state)
+        with self.trainer.timings.of(CHECKPOINTS):
+            state = self.state_dict()
+            if self.backend.rank == 0:
+                self.checkpointer.save(self.state.step, state)
+            self.kept.checkpointed(self.state)
 
     def flush(self) -> None:
         """Reads the losses of the last steps, which is when the device is waited for.

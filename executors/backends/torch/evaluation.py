@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from polytrainer.executors.backends.torch import batch as batch_lib
 from polytrainer.executors.backends.torch import metrics as metrics_lib
 from polytrainer.executors.backends.torch.backend import TrainerBackend
+from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.modes import evaluating
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def evaluate(
     model: nn.Module,
     splits: Mapping[str, Iterable[Any]],
     max_batches: int | None = None,
+    observe: Callable[[Any, Any], None] | None = None,
 ) -> dict[str, float]:
     """The loss and the metrics of some splits.
 
@@ -33,6 +35,7 @@ def evaluate(
         model: As `backend.wrap` returned it.
         splits: Batches by name of the split.
         max_batches: Of each split; None: all.
+        observe: Is told of each batch, as `input_fn` gave it, and of its outputs; None of those of an empty share.
 
     Returns:
         `loss` and each metric over all splits together and, where there are several, `<split>.<metric>`.
@@ -42,7 +45,7 @@ def evaluate(
     with torch.inference_mode(), evaluating(plain):
         for name, batches in splits.items():
             tallies[name] = _Tally(trainer.metrics_on(backend.device))
-            _count(tallies[name], trainer, backend, plain, islice(iter(batches), max_batches))
+            _count(tallies[name], trainer, backend, plain, islice(iter(batches), max_batches), observe)
     shares = backend.gather({name: tally.state() for name, tally in tallies.items()})
     found = {}
     for name in splits if len(splits) > 1 else ():
@@ -69,23 +72,42 @@ class _Tally:
 
 
 def _count(
-    tally: _Tally, trainer: TorchTrainer, backend: TrainerBackend, model: nn.Module, batches: Iterable[Any]
+    tally: _Tally,
+    trainer: TorchTrainer,
+    backend: TrainerBackend,
+    model: nn.Module,
+    batches: Iterable[Any],
+    observe: Callable[[Any, Any], None] | None,
 ) -> None:
     for batch in batches:
         prepared = trainer.prepared(batch, backend)
-        size = batch_lib.num_rows(prepared)
+        size, outputs = batch_lib.num_rows(prepared), None
         with backend.computing():
             if size == 0:  # the last batch had none for this rank, which still takes part in what ranks do together
-                _take_part(trainer, backend, model)
-                continue
-            loss = trainer.eval_step(model, prepared, tally.metrics)
-        tally.loss = tally.loss + loss.double() * size
-        tally.examples += size
+                _take_part(trainer, backend, model, observe is not None)
+            else:
+                loss, outputs = _step(trainer, model, prepared, tally.metrics, observe is not None)
+                tally.loss = tally.loss + loss.double() * size
+                tally.examples += size
+        if observe is not None:
+            observe(batch, outputs)
 
 
-def _take_part(trainer: TorchTrainer, backend: TrainerBackend, model: nn.Module) -> None:
+def _step(
+    trainer: TorchTrainer, model: nn.Module, prepared: Any, metrics: dict[str, Any], wants_outputs: bool
+) -> tuple[torch.Tensor, Any]:
+    """The loss of a batch and, where somebody wants them, the outputs: an `eval_step` of the user's keeps them."""
+    if type(trainer).eval_step is TorchHooks.eval_step:
+        return trainer.evaluated(model, prepared, metrics)
+    loss = trainer.eval_step(model, prepared, metrics)
+    features, _ = trainer.features_and_label(prepared)
+    return loss, trainer.predict_fn(model, features) if wants_outputs else None
+
+
+def _take_part(trainer: TorchTrainer, backend: TrainerBackend, model: nn.Module, wants_outputs: bool) -> None:
     if trainer.sample is not None:
-        trainer.eval_step(model, trainer.prepared(trainer.sample, backend), trainer.metrics_on(backend.device))
+        sample = trainer.prepared(trainer.sample, backend)
+        _step(trainer, model, sample, trainer.metrics_on(backend.device), wants_outputs)
 
 
 def _merged(trainer: TorchTrainer, states: list[dict[str, Any]]) -> dict[str, float]:

@@ -197,11 +197,7 @@ class TorchHooks(BaseTrainer):
 
     def eval_step(self, model: nn.Module, batch: Any, metrics: dict[str, Any]) -> torch.Tensor:
         """The mean loss of a batch of an evaluation, a scalar; updates the metrics."""
-        features, label = self.features_and_label(batch)
-        outputs = self.predict_fn(model, features)
-        if metrics:
-            metrics_lib.update(metrics, outputs, label)
-        return self.loss_fn(outputs, label)
+        return self.evaluated(model, batch, metrics)[0]
 
     def metrics_fn(self) -> dict[str, Any]:
         """Fresh metrics by name: `torchmetrics.Metric`s."""
@@ -268,6 +264,14 @@ class TorchHooks(BaseTrainer):
     def metrics_on(self, device: torch.device) -> dict[str, Any]:
         """Fresh metrics on a device."""
         return {name: metric.to(device) for name, metric in self.metrics_fn().items()}
+
+    def evaluated(self, model: nn.Module, batch: Any, metrics: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """What `eval_step` does by default: the mean loss of a batch and the outputs; updates the metrics."""
+        features, label = self.features_and_label(batch)
+        outputs = self.predict_fn(model, features)
+        if metrics:
+            metrics_lib.update(metrics, outputs, label)
+        return self.loss_fn(outputs, label), outputs
 
     @staticmethod
     def loss_of(found: Any) -> torch.Tensor:

@@ -79,6 +79,7 @@ def run_args(
         transform_graph_path=transform_graph,
         base_model=base_model,
         export_args=told_export,
+        test_results_dir=str(root / "test_results") if output_dir else None,
     )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from polytrainer.executors import timings
+from polytrainer.executors.backends import testing
 from polytrainer.executors.backends.torch import backend as backend_lib
-from polytrainer.executors.backends.torch import notebook, rng, saving, shared_gpus, warm_start
+from polytrainer.executors.backends.torch import notebook, predictions, rng, saving, shared_gpus, warm_start
 from polytrainer.executors.backends.torch.engine import Engine
 from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.lightning import module as lightning_module
@@ -75,7 +77,8 @@ class TorchTrainer(TorchHooks):
             train_files: Paths or patterns of files with tf.Examples.
             eval_files: Likewise; or a dict of them by split. None: nothing is evaluated.
             **options: `schema` (a path or a Schema), `transform_graph`, `test_files`, `output_dir` (a temporary folder
-                by default), `base_model`, `train_args` and `eval_args` (protos or dicts), and any field of TrainArgs.
+                by default; yours gets `test_results`, too), `base_model`, `train_args` and `eval_args` (protos or
+                dicts), and any field of TrainArgs.
         """
         told = notebook.run_args(self, train_files, eval_files, **options)
         result = self.run_fn(told)
@@ -163,19 +166,35 @@ class TorchTrainer(TorchHooks):
 
     # ---- inside
 
+    def _test(self, model: nn.Module, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
+        engine = self.engine
+        with testing.results_of(self, split, files, TorchHooks.input_fn, predictions.ranks()) as results:
+            if results is None:
+                return self.evaluate(model, files) if measured else {}
+            batches = self.input_fn(files, training=False)
+            told = predictions.Observer(self, batches, results)
+            if measured and isinstance(engine, Engine) and type(self).evaluate is TorchTrainer.evaluate:
+                return engine.metrics(model, {"": batches}, test=True, observe=told)
+            predictions.tell(self, engine.backend, model, batches, told)
+        return self.evaluate(model, files) if measured else {}
+
     def _run(self) -> TrainResult:
         """One rank's part of `run_fn`; of all of it, where it is the only one."""
         self.seed = process_group.agreed(self.seed)
         self._check_ranks()
         rng.seed(self.seed)
-        self.train()
+        with self.timings.of(timings.TRAINING):
+            self.train()
         engine = self.engine
-        metrics = self.validate() if self.eval_batches else {}
-        metrics.update(self.test())
+        with self.timings.of(timings.EVALUATION):
+            metrics = self.validate() if self.eval_batches else {}
+        with self.timings.of(timings.TEST):
+            metrics.update(self.test())
         whole = saving.whole_model(engine)
         parity: dict[str, float] = {}
         if engine.backend.rank == 0:
-            parity = self.save(whole) or {}
+            with self.timings.of(timings.EXPORT):
+                parity = self.save(whole) or {}
             engine.close(f"{self.fn_args.model_run_dir}/checkpoints")
             facts = {
                 **engine.state.state_dict(),
@@ -184,7 +203,8 @@ class TorchTrainer(TorchHooks):
                 "parity": parity,
             }
             self.write_state("pytorch", facts, self._started)
-        return TrainResult(metrics, steps=engine.state.step, framework="pytorch", parity=parity)
+        best = engine.state.best_step if engine.watch.is_on and engine.state.best is not None else None
+        return TrainResult(metrics, steps=engine.state.step, framework="pytorch", parity=parity, best_step=best)
 
     def _check_ranks(self) -> None:
         size = process_group.world_size()

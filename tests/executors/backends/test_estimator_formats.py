@@ -57,7 +57,7 @@ def test_it_writes_what_is_asked_for_and_says_how_far_it_is_from_the_model(estim
     root = Path(estimator_node.model.uri)
     properties = estimator_node.model.mlmd_artifact.custom_properties
     for name in ("onnx", "tflite"):
-        assert 0 <= properties[f"parity.{name}"].double_value < 1e-5
+        assert 0 <= float(properties[f"parity.{name}"].string_value) < 1e-5
     x = np.array([[1.0], [2.0], [3.0]], np.float32)
     served = tf.saved_model.load(str(root / "Format-Serving")).signatures["predict"]
     wanted = served(examples=tf.constant([serialized(value) for value in x[:, 0]]))["probabilities"].numpy()

@@ -54,7 +54,7 @@ ROWS = "[[0], [1], [2], [3], [4]]"
 
 def test_of_two_processes_that_start_at_once_one_decodes(start):
     processes = [start(1.0) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0].splitlines() for process in processes]
+    outputs = [process.communicate(timeout=300)[0].splitlines() for process in processes]
     assert sorted(outputs) == [[ROWS], ["decodes", "spilled", ROWS]]
 
 
@@ -64,7 +64,7 @@ def test_a_process_that_is_killed_leaves_nothing_in_the_way(start, tmp_path):
     waiting = start()
     assert not (tmp_path / "cache" / "key").exists()
     builder.kill()
-    assert waiting.communicate(timeout=60)[0].splitlines() == ["decodes", "spilled", ROWS]
+    assert waiting.communicate(timeout=300)[0].splitlines() == ["decodes", "spilled", ROWS]
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["key", "key.lock"]
     assert sorted(path.name for path in (tmp_path / "cache" / "key").iterdir()) == ["0.bin", "manifest.json"]
 

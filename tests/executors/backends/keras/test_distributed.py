@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from results import read
 
 pytestmark = pytest.mark.line
 
@@ -39,8 +40,11 @@ examples.uri, schema.uri = str(root / "examples"), str(root / "schema")
 examples.split_names = '["train", "eval"]'
 model, model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
 model.uri, model_run.uri = str(output / "model" / "1"), str(output / "model_run" / "1")
+results = standard_artifacts.Examples()
+results.uri = str(output / "test_results")
 inputs = {"examples": [examples], "schema": [schema]}
-GenericExecutor().Do(inputs, {"model": [model], "model_run": [model_run]}, properties)
+outputs = {"model": [model], "model_run": [model_run], "test_results": [results]}
+GenericExecutor().Do(inputs, outputs, properties)
 """
 
 SCHEMA = """
@@ -73,7 +77,7 @@ def test_two_workers_train_what_one_process_trains(node, module_file, tmp_path):
     train_args = {"num_epochs": 3, "batch_size": 8, "seed": 1}
     properties = {"module_file": module_file(MODULE, "distributed_module"), "eval_args": "{}"}
     alone = start(tmp_path, tmp_path / "alone", {**properties, "train_args": json.dumps(train_args)})
-    output, _ = alone.communicate(timeout=120)
+    output, _ = alone.communicate(timeout=300)
     assert alone.returncode == 0, output[-3000:]
 
     cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}
@@ -88,9 +92,16 @@ def test_two_workers_train_what_one_process_trains(node, module_file, tmp_path):
         for index in range(2)
     ]
     for worker in workers:
-        output, _ = worker.communicate(timeout=180)
+        output, _ = worker.communicate(timeout=300)
         assert worker.returncode == 0, output[-4000:]
     assert (tmp_path / "worker0" / "model" / "1" / "Format-Serving" / "saved_model.pb").exists()
     assert not (tmp_path / "worker1" / "model").exists()
     together, by_itself = weights(tmp_path / "worker0"), weights(tmp_path / "alone")
     assert all(abs(together[name] - by_itself[name]).max() < 1e-5 for name in by_itself)
+
+    # of the test results, too, only the chief writes all
+    told, expected = (list(read(tmp_path / each / "test_results/Split-eval/*")) for each in ("worker0", "alone"))
+    assert not (tmp_path / "worker1" / "test_results").exists()
+    assert [(row["x"], row["label"]) for row in told] == [(row["x"], row["label"]) for row in expected]
+    assert [row["prediction"][0] for row in told] == pytest.approx([row["prediction"][0] for row in expected], abs=1e-5)
+    assert len(told) == 4

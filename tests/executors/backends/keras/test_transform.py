@@ -88,6 +88,23 @@ def test_raw_examples_with_missing_values_get_what_transformed_ones_get(keras_no
     assert len(set(found[:, 0].round(6).tolist())) > 5
 
 
+def test_test_results_of_raw_examples_have_the_label_as_it_was_learned(keras_node, transform, with_results):
+    import tensorflow as tf
+
+    with_results(keras_node)
+    keras_node.use(raw=True)
+    keras_node.run()
+    told = keras_node.told("eval")
+    added = ("prediction", "predicted_class", "kind_xf")
+    assert [{name: value for name, value in row.items() if name not in added} for row in told] == [
+        {name: value if isinstance(value, list) else [value] for name, value in row.items()} for row in transform.rows
+    ]
+    examples = [tf.train.Example.FromString(each).features.feature for each in transform.transformed]
+    assert [row["kind_xf"] for row in told] == [list(each["kind_xf"].int64_list.value) for each in examples]
+    expected = served(keras_node, transform.raw)["outputs"].numpy()
+    assert [row["prediction"][0] for row in told] == pytest.approx(expected[:, 0].tolist(), abs=1e-6)
+
+
 def test_raw_examples_beside_a_transform_graph_are_transformed_on_the_way(keras_node, transform):
     import numpy as np
 

@@ -549,7 +549,7 @@ def test_a_process_that_is_killed_is_taken_up_by_the_next(small, tmp_path):
     import torch
 
     command = [sys.executable, "-c", PROGRAM, str(small.folder), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"resumed +from step [4-9]\n", done.stdout)
     assert same(torch.load(tmp_path / "killed" / "weights.pt"), torch.load(tmp_path / "whole" / "weights.pt"))

@@ -52,7 +52,7 @@ def test_a_module_of_ten_lines_trains_in_a_pipeline(torch_node):
     assert Path(torch_node.model.uri, "Format-Torch", "model.safetensors").exists()
     assert Path(torch_node.model.uri, "Format-Torch", "model.pt2").exists()
     assert Path(torch_node.model.uri, "Format-TFMA", "saved_model.pb").exists()
-    assert properties["parity.saved_model"].double_value <= 1e-5
+    assert float(properties["parity.saved_model"].string_value) <= 1e-5
     assert Path(torch_node.model.uri, "Format-Serving", "saved_model.pb").exists()
     told = json.loads(Path(torch_node.model_run.uri, "trainer_state.json").read_text())
     assert told["versions"]["pytorch"].startswith("2.")
@@ -83,13 +83,6 @@ def test_parquet_examples_are_read_which_tfxs_own_trainer_cannot(torch_node):
     torch_node.run()
     told = json.loads(Path(torch_node.model_run.uri, "trainer_state.json").read_text())
     assert (told["step"], told["examples"]) == (9, 24)
-
-
-def test_several_ranks_train_in_a_node(torch_node):
-    train_args = {"num_epochs": 3, "batch_size": 3, "seed": 1, "strategy": "ddp", "num_processes": 2}
-    torch_node.run(train_args=json.dumps(train_args))
-    assert torch_node.model.mlmd_artifact.custom_properties["train_steps"].int_value == 9
-    assert Path(torch_node.model.uri, "Format-Serving", "saved_model.pb").exists()
 
 
 def test_a_rank_that_fails_fails_the_node(torch_node, module_file):

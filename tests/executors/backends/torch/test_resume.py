@@ -46,7 +46,7 @@ def checkpoints(folder: Path):
 
 
 def wait_for(condition, training):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, training.said[-3000:]
         time.sleep(0.005)

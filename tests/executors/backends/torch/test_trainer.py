@@ -773,7 +773,7 @@ def test_a_module_that_was_frozen_stays_so_and_one_that_trains_trains(made, fit)
 def test_a_model_that_no_program_can_be_made_of_is_refused_before_it_is_trained(made, fit):
     from torch import nn
 
-    from polytrainer.executors.errors import TrainingError
+    from polytrainer.executors.errors import PreflightError
 
     class Choosy(nn.Linear):
         def forward(self, x):
@@ -785,7 +785,8 @@ def test_a_model_that_no_program_can_be_made_of_is_refused_before_it_is_trained(
         steps.append(1)
         return super(type(self), self).train_step(model, batch)
 
-    with pytest.raises(TrainingError, match=r"torch.export: got .*; expected a model that torch.export can make"):
+    said = r"Nothing was trained: torch.export: got .*; expected a model that torch.export can make"
+    with pytest.raises(PreflightError, match=said):
         fit(made(model_fn=lambda self: Choosy(2, 2), train_step=train_step))
     assert not steps
     trainer = made(model_fn=lambda self: Choosy(2, 2), train_step=train_step, save=lambda self, model: None)

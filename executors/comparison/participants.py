@@ -1,0 +1,73 @@
+"""The models that a comparison is about, as the node's inputs have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tfx.types import Artifact, artifact_utils
+
+from polytrainer.executors.comparison.errors import ComparisonError
+from polytrainer.proto import comparator_keys as keys
+from polytrainer.proto.comparator_pb2 import ComparatorArgs
+from polytrainer.proto.problems import Problem
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A model and what it said of the held-out rows.
+
+    Attributes:
+        name: Of the candidate, or "baseline".
+        results: Its test results.
+        model: The model itself.
+    """
+
+    name: str
+    results: Artifact
+    model: Artifact
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is what candidates have to beat."""
+        return self.name == keys.BASELINE
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits of its test results."""
+        return list(artifact_utils.decode_split_names(self.results.split_names or "[]"))
+
+
+def resolve(input_dict: Mapping[str, Sequence[Artifact]]) -> list[Participant]:
+    """The candidates in the order of their names, then the baseline, if there is one.
+
+    Raises:
+        ComparisonError: If one of them comes without its model or without its test results.
+    """
+    names = sorted(name for name in map(keys.candidate_name, input_dict) if name is not None)
+    ends = {name: (keys.candidate_results(name), keys.candidate_model(name)) for name in names}
+    if input_dict.get(keys.BASELINE_RESULTS) or input_dict.get(keys.BASELINE_MODEL):
+        ends[keys.BASELINE] = (keys.BASELINE_RESULTS, keys.BASELINE_MODEL)
+    counts = {key: len(input_dict.get(key) or []) for pair in ends.values() for key in pair}
+    problems = [Problem(key, f"{count} artifacts", "one") for key, count in counts.items() if count != 1]
+    if problems:
+        raise ComparisonError(*problems)
+    return [Participant(name, *(input_dict[key][0] for key in pair)) for name, pair in ends.items()]
+
+
+def splits_to_compare(compared: Sequence[Participant], args: ComparatorArgs) -> list[str]:
+    """Names of the splits.
+
+    Raises:
+        ComparisonError: If somebody's test results lack one of them, or there is none.
+    """
+    asked = list(args.splits) or sorted({split for each in compared for split in each.splits})
+    remedy = "Name in comparator_args.splits those that all of them have, or in EvalArgs.test_splits what to test on."
+    problems = [
+        Problem(f"test results of {each.name}", f"the splits {each.splits}", f"all of {asked}", remedy)
+        for each in compared
+        if not asked or not set(asked) <= set(each.splits)
+    ]
+    if problems:
+        raise ComparisonError(*problems)
+    return asked

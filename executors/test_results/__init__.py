@@ -1,0 +1,1 @@
+"""What a trained model says of each held-out example, as TFX Examples."""
