@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 _PARQUET_ROWS = 256  # held in memory at a time
@@ -29,15 +30,7 @@ def names(serialized: Iterable[bytes]) -> set[str]:
 
 def first_examples(files: Sequence[str], count: int) -> list[bytes]:
     """Up to `count` serialized examples from the beginning of files of TFRecords or Parquet."""
-    from polytrainer.executors.data.dataset import first_records
-
-    found: list[bytes] = []
-    for file in files:
-        if len(found) == count:
-            break
-        read = _first_rows if _is_parquet(file) else lambda path, most: first_records([path], most)
-        found += read(file, count - len(found))
-    return found
+    return list(islice(all_examples(files), count))
 
 
 def all_examples(files: Sequence[str]) -> Iterator[bytes]:
@@ -61,14 +54,6 @@ def _is_parquet(file: str) -> bool:
 
     with tf.io.gfile.GFile(file, "rb") as raw:
         return bool(raw.read(len(MAGIC)) == MAGIC)
-
-
-def _first_rows(file: str, count: int) -> list[bytes]:
-    """The first rows of a Parquet file as serialized examples."""
-    from polytrainer.executors.data.parquet import opened
-
-    batch = next(opened(file).iter_batches(batch_size=count), None)
-    return [_example(row) for row in (batch.to_pylist() if batch else [])]
 
 
 def _example(row: Mapping[str, Any]) -> bytes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from polytrainer.executors.data import encoders
 from polytrainer.executors.data.encoders import Encoder
-from polytrainer.executors.export.signatures import TRANSFORM
+from polytrainer.executors.export.signatures import TRANSFORM, transforming
 
 if TYPE_CHECKING:
     from polytrainer.executors.export.program_features import ProgramFeatures
@@ -35,26 +34,18 @@ def write(path: str, features: ProgramFeatures, label_encoders: Mapping[str, Enc
     import tensorflow as tf
 
     module, between = tf.Module(), features.between
-    module.transform_layer, module.resources = between.transform, features.resources
-    encode = {name: encoders.as_op(encoder) for name, encoder in (label_encoders or {}).items()}
-    module.tables = [each.table for each in encode.values() if hasattr(each, "table")]
-    serving_spec = {name: between.raw_spec[name] for name in between.serving_names}
-    whole_spec = between.label_optional_spec
-
-    def transformed(raw: dict[str, Any]) -> dict[str, Any]:
-        return dict(module.transform_layer(raw)) if between.transform is not None else raw
+    module.resources = features.resources
+    model_features, with_label = transforming(module, between, label_encoders)
+    serving_spec = between.serving_spec
 
     def of_program(examples: Any) -> dict[str, Any]:
-        made = transformed(tf.io.parse_example(examples, serving_spec))
-        return features.of_served({name: made[name] for name in between.feature_names})
+        return features.of_served(model_features(tf.io.parse_example(examples, serving_spec)))
 
     def of_tfma(examples: Any) -> dict[str, Any]:
-        made = transformed(tf.io.parse_example(examples, whole_spec))
-        if between.transform is None:
-            made = {name: value for name, value in made.items() if name not in between.feature_names}
-        return {
-            name: encoders.encoded(encode[name], value) if name in encode else value for name, value in made.items()
-        }
+        made = with_label(examples)
+        if between.transform is not None:
+            return made
+        return {name: value for name, value in made.items() if name not in between.feature_names}
 
     examples = [tf.TensorSpec([None], tf.string, name="examples")]
     for name, function in ((PROGRAM_FEATURES, of_program), (TRANSFORM, of_tfma)):

@@ -32,6 +32,11 @@ class Interface:
     feature_names: tuple[str, ...]
 
     @property
+    def serving_spec(self) -> FeatureSpec:
+        """How raw examples are parsed for the model alone."""
+        return {name: self.raw_spec[name] for name in self.serving_names}
+
+    @property
     def label_optional_spec(self) -> FeatureSpec:
         """How raw examples are parsed that may lack what the model does not need, which is the label."""
         return {
@@ -114,6 +119,43 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name or OUTPUTS, value
 
 
+def transforming(
+    module: Any, between: Interface, label_encoders: Mapping[str, Encoder] | None = None
+) -> tuple[Callable[[Mapping[str, Any]], dict[str, Any]], Callable[[Any], dict[str, Any]]]:
+    """What stands between a raw example and a model, as operations.
+
+    Args:
+        module: A `tf.Module` that tracks what they use.
+        between: What stands there.
+        label_encoders: For a label of words, by its name.
+
+    Returns:
+        Two functions: raw features by name → the model's; and serialized raw examples, `[batch]` → everything that is
+        made of them, with the label, if they have one, as the model learned it.
+    """
+    import tensorflow as tf
+
+    encode = {name: encoders.as_op(encoder) for name, encoder in (label_encoders or {}).items()}
+    module.label_tables = [each.table for each in encode.values() if hasattr(each, "table")]
+    module.transform_layer = between.transform
+    whole_spec = between.label_optional_spec
+
+    def transformed(raw: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(module.transform_layer(raw) if between.transform is not None else raw)
+
+    def model_features(raw: Mapping[str, Any]) -> dict[str, Any]:
+        made = transformed(raw)
+        return {name: made[name] for name in between.feature_names}
+
+    def with_label(examples: Any) -> dict[str, Any]:
+        made = transformed(tf.io.parse_example(examples, whole_spec))
+        return {
+            name: encoders.encoded(encode[name], value) if name in encode else value for name, value in made.items()
+        }
+
+    return model_features, with_label
+
+
 def signatures(
     module: Any,
     predict: Callable[[dict[str, Any]], Any],
@@ -137,19 +179,12 @@ def signatures(
     """
     import tensorflow as tf
 
-    encode = {name: encoders.as_op(encoder) for name, encoder in (label_encoders or {}).items()}
-    module.label_tables = [each.table for each in encode.values() if hasattr(each, "table")]
-    module.transform_layer = between.transform
-    serving_spec = {name: between.raw_spec[name] for name in between.serving_names}
-    whole_spec = between.label_optional_spec
+    model_features, with_label = transforming(module, between, label_encoders)
+    serving_spec = between.serving_spec
     examples = [tf.TensorSpec([None], tf.string, name="examples")]
 
-    def transformed(raw: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(module.transform_layer(raw) if between.transform is not None else raw)
-
     def outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
-        features = transformed(raw)
-        result = predict({name: features[name] for name in between.feature_names})
+        result = predict(model_features(raw))
         # half precision is for the computation; whoever asks gets float32
         return {
             name: tf.cast(value, tf.float32) if value.dtype in (tf.float16, tf.bfloat16) else value
@@ -162,10 +197,7 @@ def signatures(
 
     @tf.function(input_signature=examples, autograph=False)  # type: ignore[untyped-decorator]
     def transform_features(examples: Any) -> dict[str, Any]:
-        made = transformed(tf.io.parse_example(examples, whole_spec))
-        return {
-            name: encoders.encoded(encode[name], value) if name in encode else value for name, value in made.items()
-        }
+        return with_label(examples)
 
     # by position: names of keyword arguments are altered where Python has no such (`a.b`), those of specs are not
     specs = [_named_spec(name, feature) for name, feature in serving_spec.items()]
