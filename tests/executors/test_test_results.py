@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import read
+from results import TORCH, read
 
 pytestmark = pytest.mark.line
 
@@ -34,20 +34,6 @@ ESTIMATOR = """
             return tf.estimator.DNNClassifier([8], [tf.feature_column.numeric_column("x", (2,))], n_classes=3)
 
     run_fn = Mine(label_key="label").run_fn
-"""
-TORCH = """
-    from torch import nn
-    from polytrainer import TorchTrainer
-
-    class Linear(nn.Linear):
-        def forward(self, x):
-            return super().forward(x)
-
-    class Mine(TorchTrainer):
-        def model_fn(self):
-            return Linear(2, 3)
-
-    run_fn = Mine("label", metrics=["accuracy"], learning_rate=0.1, classes=["low", "mid", "high"]).run_fn
 """
 BACKENDS = {"keras": KERAS, "estimator": ESTIMATOR, "torch": TORCH}
 CONFIG = {

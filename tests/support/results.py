@@ -13,6 +13,20 @@ RESULTS_SCHEMA = """
     feature { name: "x" type: FLOAT presence { min_fraction: 1 min_count: 1 } shape { dim { size: 2 } } }
     feature { name: "label" type: INT presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } }
 """
+TORCH = """
+    from torch import nn
+    from polytrainer import TorchTrainer
+
+    class Linear(nn.Linear):
+        def forward(self, x):
+            return super().forward(x)
+
+    class Mine(TorchTrainer):
+        def model_fn(self):
+            return Linear(2, 3)
+
+    run_fn = Mine("label", metrics=["accuracy"], learning_rate=0.1, classes=["low", "mid", "high"]).run_fn
+"""
 CITIES = (b"Oslo", b"Rome", b"Bonn")
 
 

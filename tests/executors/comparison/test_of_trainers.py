@@ -6,6 +6,8 @@ import copy
 import shutil
 from pathlib import Path
 
+from results import TORCH
+
 KERAS = """
     import tensorflow as tf
     from polytrainer import KerasTrainer
@@ -18,20 +20,6 @@ KERAS = """
             return model
 
     run_fn = Mine(label_key="label").run_fn
-"""
-TORCH = """
-    from torch import nn
-    from polytrainer import TorchTrainer
-
-    class Linear(nn.Linear):
-        def forward(self, x):
-            return super().forward(x)
-
-    class Mine(TorchTrainer):
-        def model_fn(self):
-            return Linear(2, 3)
-
-    run_fn = Mine("label", metrics=["accuracy"], learning_rate=0.1, classes=["low", "mid", "high"]).run_fn
 """
 
 
