@@ -23,6 +23,8 @@ class TrainResult:
         parity: Largest difference between what the trained model and what was written of it say of real examples,
             relative to the largest output, by format: `{"saved_model": 1.2e-7}`.
         best_step: The step whose weights became the model, where they were chosen by a metric.
+        label_key: The feature of the test results that is the label, for the figures of `report.html`; a trainer class
+            says it by itself.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -31,6 +33,7 @@ class TrainResult:
     framework_version: str | None = None
     parity: Mapping[str, float] = field(default_factory=dict)
     best_step: int | None = None
+    label_key: str | None = None
 
     @classmethod
     def of(cls, returned: Any) -> TrainResult:

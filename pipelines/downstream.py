@@ -1,4 +1,4 @@
-"""What stands behind a Trainer in the ready pipelines: TFX's own Evaluator, Pusher and BulkInferrer."""
+"""What stands behind Trainers in the ready pipelines: TFX's own Evaluator, Pusher, BulkInferrer and Resolver."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
 
+from polytrainer.components.latest_blessed import LatestBlessedResults
 from polytrainer.components.trainer import Trainer
+from polytrainer.proto import comparator_keys
 
 # signature, output and whether it is one of logits, by backend; Estimator calls its own so
 SIGNATURES = {
@@ -57,21 +59,19 @@ def classification_config(
     )
 
 
-def evaluated_and_pushed(
-    backend: str, examples: Any, trainer: Trainer, eval_config: tfma.EvalConfig, root: Path
-) -> list[Any]:
-    """An Evaluator, and a Pusher that obeys it."""
-    evaluator = tfx.components.Evaluator(
-        examples=examples, model=trainer.outputs["model"], eval_config=eval_config
-    ).with_id(f"Evaluator.{backend}")
-    pusher = tfx.components.Pusher(
-        model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(root / "pushed" / backend))
-        ),
-    ).with_id(f"Pusher.{backend}")
-    return [evaluator, pusher]
+def evaluator(backend: str, examples: Any, trainer: Trainer, eval_config: tfma.EvalConfig) -> Any:
+    """An Evaluator of what a Trainer publishes, as it is served."""
+    return tfx.components.Evaluator(examples=examples, model=trainer.outputs["model"], eval_config=eval_config).with_id(
+        f"Evaluator.{backend}"
+    )
+
+
+def pusher(model: Any, blessing: Any, folder: Path) -> Any:
+    """A Pusher into `<folder>/<version>`, as TensorFlow Serving wants it, that obeys a blessing."""
+    filesystem = tfx.proto.PushDestination.Filesystem(base_directory=str(folder))
+    return tfx.components.Pusher(
+        model=model, model_blessing=blessing, push_destination=tfx.proto.PushDestination(filesystem=filesystem)
+    )
 
 
 def predictions_of(backend: str, examples: Any, trainer: Trainer) -> Any:
@@ -81,3 +81,21 @@ def predictions_of(backend: str, examples: Any, trainer: Trainer) -> Any:
         model=trainer.outputs["model"],
         model_spec=tfx.proto.ModelSpec(model_signature_name=[SIGNATURES[backend][0]]),
     ).with_id(f"BulkInferrer.{backend}")
+
+
+def latest_blessed_by(comparator: str) -> Any:
+    """A Resolver of the latest model that a ModelComparator has blessed, and its test results; of nothing before.
+
+    Args:
+        comparator: Id of the node. Evaluators bless models, too, all that are good enough; a baseline is the winner.
+    """
+    artifacts = tfx.types.standard_artifacts
+    blessing = tfx.dsl.Channel(
+        type=artifacts.ModelBlessing, producer_component_id=comparator, output_key=comparator_keys.BLESSING
+    )
+    return tfx.dsl.Resolver(
+        strategy_class=LatestBlessedResults,
+        model=tfx.dsl.Channel(type=artifacts.Model),
+        model_blessing=blessing,
+        test_results=tfx.dsl.Channel(type=artifacts.Examples),
+    ).with_id("latest_blessed")

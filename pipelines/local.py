@@ -21,7 +21,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("importing TFX (10 s)", flush=True)
 
     from polytrainer.pipelines import local_runner
-    from polytrainer.pipelines.penguins import summary
 
     started = time.monotonic()
     root = options.root.resolve()
@@ -29,9 +28,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     log = root / "run.log"
     print(f"TFX's log goes to {log}", flush=True)
     local_runner.run(pipeline, log, verbose=options.verbose)
-    outcomes = summary.outcomes(root / "metadata.sqlite", options.backends, options.pipeline)
-    print(f"\n{summary.table(outcomes, root)}")
+    print(f"\n{_summary(options, root)}")
     print(f"\nall of it took {time.monotonic() - started:.0f} s; artifacts, metadata and pushed models are in {root}")
+
+
+def _summary(options: argparse.Namespace, root: Path) -> str:
+    """What came of it."""
+    from polytrainer.pipelines import comparison, outcomes
+    from polytrainer.pipelines.cli import terminal
+    from polytrainer.pipelines.metadata_connection import connect
+
+    store = connect(root / "metadata.sqlite")
+    results = outcomes.outcomes(store, options.backends, options.pipeline)
+    if options.pipeline == "digits":
+        return "\n\n".join(filter(None, (outcomes.table(results), outcomes.reports(results))))
+    found = comparison.newest(store, options.pipeline, "ModelComparator", "Pusher")
+    pages = f"comparison: {outcomes.shown(found.page)}\n{outcomes.reports(results)}".rstrip()
+    return f"{comparison.text(found, results, terminal.width())}\n\n{pages}"
 
 
 def _pipeline(options: argparse.Namespace, root: Path) -> Any:
@@ -47,7 +60,7 @@ def _pipeline(options: argparse.Namespace, root: Path) -> Any:
     from polytrainer.pipelines.penguins.pipeline import create_pipeline as penguins_pipeline
 
     csv = penguins.write_csv(root / "data")
-    unlabelled = penguins.write_unlabelled_csv(root / "unlabelled").parent
+    unlabelled = penguins.write_unlabelled_csv(root / "unlabelled").parent if options.each else None
     return penguins_pipeline(csv.parent, root, options.backends, options.epochs, unlabelled=unlabelled)
 
 
@@ -62,6 +75,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"which to train, of {','.join(_BACKENDS['penguins'])} (default: all that the pipeline has)",
     )
     parser.add_argument("--epochs", type=_positive, default=20, help="passes over the training split (default: 20)")
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="penguins: not the winner alone, but each framework's model is pushed, and names penguins without species",
+    )
     parser.add_argument("--verbose", action="store_true", help="show TFX's own log")
     options = parser.parse_args(argv)
     known = _BACKENDS[options.pipeline]

@@ -18,6 +18,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 _NODE = re.compile(r"Component (?P<node>\S+) is (?P<state>running|finished)\.")
 _WIDTH = 150
+_SAID_ALWAYS = ("ArtifactQuery.property_predicate is not supported.",)  # by TFX, of each channel of a Resolver
 
 
 def run(pipeline: Pipeline, log_file: Path, *, verbose: bool = False) -> None:
@@ -68,6 +69,8 @@ class _Progress(logging.Handler):
         message = record.getMessage()
         if node := _NODE.fullmatch(message):
             self._show_node(node["node"], node["state"])
+        elif message in _SAID_ALWAYS:
+            pass
         elif record.levelno >= (logging.ERROR if record.name.startswith("tensorflow") else logging.WARNING):
             line = f"{record.levelname.lower()}: {textwrap.shorten(message, _WIDTH)}"
             if line not in self._seen:

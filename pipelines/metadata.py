@@ -54,7 +54,8 @@ class Run:
         metrics: By name; some may not be finite.
         parity: By written format, the largest difference to what the trained model says, relative.
         model_uri: Where the model is; None if there is none, or no longer.
-        model_run_uri: Where its logs are; likewise.
+        model_run_uri: Where its logs and its report are; likewise.
+        test_results_uri: Where what the model says of the held-out examples is; likewise.
         arguments: What the node was told, by name: `train_args`, `custom_config`, …; JSON is decoded.
     """
 
@@ -78,6 +79,7 @@ class Run:
     parity: Mapping[str, float]
     model_uri: str | None
     model_run_uri: str | None
+    test_results_uri: str | None
     arguments: Mapping[str, Any]
 
     @property
@@ -181,6 +183,7 @@ def _run(store: MetadataStore, execution: mlmd.Execution) -> Run:
         parity=_numbers(told, properties.PARITY),
         model_uri=_uri(model),
         model_run_uri=_uri(model_run),
+        test_results_uri=_uri(outputs.get(keys.TEST_RESULTS)),
         arguments={name: _decoded(value) for name, value in sorted(arguments.items())},
     )
 

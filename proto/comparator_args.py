@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,13 +10,16 @@ from polytrainer.proto.comparator_pb2 import ComparatorArgs, MetricThreshold
 from polytrainer.proto.problems import Problem
 
 BINARY, MULTICLASS, MULTILABEL, REGRESSION = "BINARY", "MULTICLASS", "MULTILABEL", "REGRESSION"
+RANKING = "RANKING"
 _MACRO = ("precision_macro", "recall_macro", "f1_macro")
 METRICS = {
     BINARY: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"),
     MULTICLASS: ("accuracy", *_MACRO, "log_loss"),
-    MULTILABEL: ("accuracy", *_MACRO, "precision_micro", "recall_micro", "f1_micro", "log_loss"),
-    REGRESSION: ("mse", "rmse", "mae"),
+    MULTILABEL: ("accuracy", *_MACRO, "precision_micro", "recall_micro", "f1_micro", "log_loss", "exact_match"),
+    REGRESSION: ("mse", "rmse", "mae", "r2"),
+    RANKING: ("ndcg", "mrr", "map"),
 }
+_NDCG_AT = re.compile(r"ndcg@[1-9][0-9]{0,8}")
 LESS_IS_BETTER = frozenset(["log_loss", "mse", "rmse", "mae"])
 
 
@@ -67,6 +71,7 @@ def check(args: ComparatorArgs) -> list[Problem]:
         return [Problem("comparator_args.task", str(args.task), f"one of {', '.join(METRICS)}")]
     problems = [] if args.label_key else [Problem("comparator_args.label_key", "none", "the name of the label")]
     problems += _metrics(args)
+    problems += _query_key(args)
     if not 0 <= args.confidence < 1:  # NaN too
         problems.append(Problem("comparator_args.confidence", str(args.confidence), "more than 0 and less than 1"))
     if args.bootstrap_samples < 0:
@@ -92,9 +97,21 @@ def _metrics(args: ComparatorArgs) -> Iterator[Problem]:
     named += [("primary_metric", args.primary_metric)] if args.primary_metric else []
     named += [(f"thresholds[{number}].metric", each.metric) for number, each in enumerate(args.thresholds)]
     for field, name in named:
-        if name not in known:
-            expected = f"one of {', '.join(known)}, which are those of {task(args)}"
+        is_at = task(args) == RANKING and _NDCG_AT.fullmatch(name)
+        if name not in known and not is_at:
+            at = ", or ndcg@k with a whole k of 1 or more, e.g. ndcg@5" if task(args) == RANKING else ""
+            expected = f"one of {', '.join(known)}, which are those of {task(args)}{at}"
             yield Problem(f"comparator_args.{field}", repr(name), expected)
+
+
+def _query_key(args: ComparatorArgs) -> Iterator[Problem]:
+    if task(args) == RANKING and not args.query_key:
+        yield Problem("comparator_args.query_key", "none", "the feature that names a row's query, as RANKING needs it")
+    if task(args) != RANKING and args.query_key:
+        expected = f"none, as {task(args)} has no queries"
+        yield Problem("comparator_args.query_key", repr(args.query_key), expected, "Is the task RANKING?")
+    if args.query_key and args.query_key == args.label_key:
+        yield Problem("comparator_args.query_key", repr(args.query_key), "another feature than the label_key")
 
 
 def _threshold(where: str, threshold: MetricThreshold, known: Sequence[tuple[str, ...]]) -> Iterator[Problem]:

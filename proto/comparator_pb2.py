@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polytrainer/proto/comparator.proto\x12\x0bpolytrainer\"\xad\x04\n\x0e\x43omparatorArgs\x12.\n\x04task\x18\x01 \x01(\x0e\x32 .polytrainer.ComparatorArgs.Task\x12\x11\n\tlabel_key\x18\x02 \x01(\t\x12\x0f\n\x07metrics\x18\x03 \x03(\t\x12\x16\n\x0eprimary_metric\x18\x04 \x01(\t\x12\x14\n\x0ckey_features\x18\x05 \x03(\t\x12\x0e\n\x06splits\x18\x06 \x03(\t\x12+\n\x06slices\x18\x07 \x03(\x0b\x32\x1b.polytrainer.ComparedSlices\x12\x30\n\nthresholds\x18\x08 \x03(\x0b\x32\x1c.polytrainer.MetricThreshold\x12\x12\n\nconfidence\x18\t \x01(\x01\x12\x1a\n\x12\x65xample_weight_key\x18\n \x01(\t\x12\x19\n\x11\x62ootstrap_samples\x18\x0b \x01(\x05\x12.\n\x04rule\x18\x0c \x01(\x0e\x32 .polytrainer.ComparatorArgs.Rule\x12\x0c\n\x04seed\x18\r \x01(\x03\"X\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\n\n\x06\x42INARY\x10\x01\x12\x0e\n\nMULTICLASS\x10\x02\x12\x0e\n\nMULTILABEL\x10\x03\x12\x0e\n\nREGRESSION\x10\x04\"G\n\x04Rule\x12\x14\n\x10RULE_UNSPECIFIED\x10\x00\x12\n\n\x06\x42\x45TTER\x10\x01\x12\r\n\tNOT_WORSE\x10\x02\x12\x0e\n\nTHRESHOLDS\x10\x03\"\"\n\x0e\x43omparedSlices\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\"\x99\x01\n\x0fMetricThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x12\n\x05lower\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05upper\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08min_gain\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\x0eslice_features\x18\x05 \x03(\tB\x08\n\x06_lowerB\x08\n\x06_upperB\x0b\n\t_min_gainb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polytrainer/proto/comparator.proto\x12\x0bpolytrainer\"\xcd\x04\n\x0e\x43omparatorArgs\x12.\n\x04task\x18\x01 \x01(\x0e\x32 .polytrainer.ComparatorArgs.Task\x12\x11\n\tlabel_key\x18\x02 \x01(\t\x12\x0f\n\x07metrics\x18\x03 \x03(\t\x12\x16\n\x0eprimary_metric\x18\x04 \x01(\t\x12\x14\n\x0ckey_features\x18\x05 \x03(\t\x12\x0e\n\x06splits\x18\x06 \x03(\t\x12+\n\x06slices\x18\x07 \x03(\x0b\x32\x1b.polytrainer.ComparedSlices\x12\x30\n\nthresholds\x18\x08 \x03(\x0b\x32\x1c.polytrainer.MetricThreshold\x12\x12\n\nconfidence\x18\t \x01(\x01\x12\x1a\n\x12\x65xample_weight_key\x18\n \x01(\t\x12\x19\n\x11\x62ootstrap_samples\x18\x0b \x01(\x05\x12.\n\x04rule\x18\x0c \x01(\x0e\x32 .polytrainer.ComparatorArgs.Rule\x12\x0c\n\x04seed\x18\r \x01(\x03\x12\x11\n\tquery_key\x18\x0e \x01(\t\"e\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\n\n\x06\x42INARY\x10\x01\x12\x0e\n\nMULTICLASS\x10\x02\x12\x0e\n\nMULTILABEL\x10\x03\x12\x0e\n\nREGRESSION\x10\x04\x12\x0b\n\x07RANKING\x10\x05\"G\n\x04Rule\x12\x14\n\x10RULE_UNSPECIFIED\x10\x00\x12\n\n\x06\x42\x45TTER\x10\x01\x12\r\n\tNOT_WORSE\x10\x02\x12\x0e\n\nTHRESHOLDS\x10\x03\"\"\n\x0e\x43omparedSlices\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\"\x99\x01\n\x0fMetricThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x12\n\x05lower\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05upper\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08min_gain\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\x0eslice_features\x18\x05 \x03(\tB\x08\n\x06_lowerB\x08\n\x06_upperB\x0b\n\t_min_gainb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -22,13 +22,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polytrainer.proto.comparato
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_COMPARATORARGS']._serialized_start=52
-  _globals['_COMPARATORARGS']._serialized_end=609
-  _globals['_COMPARATORARGS_TASK']._serialized_start=448
-  _globals['_COMPARATORARGS_TASK']._serialized_end=536
-  _globals['_COMPARATORARGS_RULE']._serialized_start=538
-  _globals['_COMPARATORARGS_RULE']._serialized_end=609
-  _globals['_COMPAREDSLICES']._serialized_start=611
-  _globals['_COMPAREDSLICES']._serialized_end=645
-  _globals['_METRICTHRESHOLD']._serialized_start=648
-  _globals['_METRICTHRESHOLD']._serialized_end=801
+  _globals['_COMPARATORARGS']._serialized_end=641
+  _globals['_COMPARATORARGS_TASK']._serialized_start=467
+  _globals['_COMPARATORARGS_TASK']._serialized_end=568
+  _globals['_COMPARATORARGS_RULE']._serialized_start=570
+  _globals['_COMPARATORARGS_RULE']._serialized_end=641
+  _globals['_COMPAREDSLICES']._serialized_start=643
+  _globals['_COMPAREDSLICES']._serialized_end=677
+  _globals['_METRICTHRESHOLD']._serialized_start=680
+  _globals['_METRICTHRESHOLD']._serialized_end=833
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ComparatorArgs(_message.Message):
-    __slots__ = ("task", "label_key", "metrics", "primary_metric", "key_features", "splits", "slices", "thresholds", "confidence", "example_weight_key", "bootstrap_samples", "rule", "seed")
+    __slots__ = ("task", "label_key", "metrics", "primary_metric", "key_features", "splits", "slices", "thresholds", "confidence", "example_weight_key", "bootstrap_samples", "rule", "seed", "query_key")
     class Task(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         TASK_UNSPECIFIED: _ClassVar[ComparatorArgs.Task]
@@ -15,11 +15,13 @@ class ComparatorArgs(_message.Message):
         MULTICLASS: _ClassVar[ComparatorArgs.Task]
         MULTILABEL: _ClassVar[ComparatorArgs.Task]
         REGRESSION: _ClassVar[ComparatorArgs.Task]
+        RANKING: _ClassVar[ComparatorArgs.Task]
     TASK_UNSPECIFIED: ComparatorArgs.Task
     BINARY: ComparatorArgs.Task
     MULTICLASS: ComparatorArgs.Task
     MULTILABEL: ComparatorArgs.Task
     REGRESSION: ComparatorArgs.Task
+    RANKING: ComparatorArgs.Task
     class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         RULE_UNSPECIFIED: _ClassVar[ComparatorArgs.Rule]
@@ -43,6 +45,7 @@ class ComparatorArgs(_message.Message):
     BOOTSTRAP_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     RULE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    QUERY_KEY_FIELD_NUMBER: _ClassVar[int]
     task: ComparatorArgs.Task
     label_key: str
     metrics: _containers.RepeatedScalarFieldContainer[str]
@@ -56,7 +59,8 @@ class ComparatorArgs(_message.Message):
     bootstrap_samples: int
     rule: ComparatorArgs.Rule
     seed: int
-    def __init__(self, task: _Optional[_Union[ComparatorArgs.Task, str]] = ..., label_key: _Optional[str] = ..., metrics: _Optional[_Iterable[str]] = ..., primary_metric: _Optional[str] = ..., key_features: _Optional[_Iterable[str]] = ..., splits: _Optional[_Iterable[str]] = ..., slices: _Optional[_Iterable[_Union[ComparedSlices, _Mapping]]] = ..., thresholds: _Optional[_Iterable[_Union[MetricThreshold, _Mapping]]] = ..., confidence: _Optional[float] = ..., example_weight_key: _Optional[str] = ..., bootstrap_samples: _Optional[int] = ..., rule: _Optional[_Union[ComparatorArgs.Rule, str]] = ..., seed: _Optional[int] = ...) -> None: ...
+    query_key: str
+    def __init__(self, task: _Optional[_Union[ComparatorArgs.Task, str]] = ..., label_key: _Optional[str] = ..., metrics: _Optional[_Iterable[str]] = ..., primary_metric: _Optional[str] = ..., key_features: _Optional[_Iterable[str]] = ..., splits: _Optional[_Iterable[str]] = ..., slices: _Optional[_Iterable[_Union[ComparedSlices, _Mapping]]] = ..., thresholds: _Optional[_Iterable[_Union[MetricThreshold, _Mapping]]] = ..., confidence: _Optional[float] = ..., example_weight_key: _Optional[str] = ..., bootstrap_samples: _Optional[int] = ..., rule: _Optional[_Union[ComparatorArgs.Rule, str]] = ..., seed: _Optional[int] = ..., query_key: _Optional[str] = ...) -> None: ...
 
 class ComparedSlices(_message.Message):
     __slots__ = ("features",)

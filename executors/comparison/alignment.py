@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindows
 from tfx.types import artifact_utils
 
-from polytrainer.executors.comparison import joined
+from polytrainer.executors.comparison import joined, queries, slicing
 from polytrainer.executors.comparison.facts import (
     CLASS,
     DIFFERING_LABEL,
+    DIFFERING_QUERY,
     DUPLICATE,
+    FACTS,
     LABEL,
     MISSING,
+    NO_QUERY,
     NOT_FINITE,
     OUTPUTS,
     PREDICTION,
     ROW,
+    ROWS,
     SLICE,
     WEIGHT,
-    Fact,
-    Found,
     MergeFound,
+    Noting,
     note,
     with_detail,
 )
@@ -32,9 +35,8 @@ from polytrainer.executors.comparison.forms import UnfitError, label_of, predict
 from polytrainer.executors.comparison.participants import Participant
 from polytrainer.executors.comparison.rows import Reader, Told, class_names, group_of, parsed
 from polytrainer.proto import comparator_args
+from polytrainer.proto.comparator_args import RANKING
 from polytrainer.proto.comparator_pb2 import ComparatorArgs
-
-_FACTS, _ROWS = "facts", "rows"
 
 
 def align(
@@ -44,53 +46,44 @@ def align(
 
     Args:
         pipeline: To add to.
-        compared: The models; weights and slices are taken from the results of the first.
+        compared: The models; weights, slices and queries are taken from the results of the first.
         splits: Names of the splits.
         args: What is compared.
 
     Returns:
-        Serialized rows, as `joined.row` makes them, and facts, each with what was found of it.
+        Serialized rows, as `joined.row` makes them, those of queries for RANKING, and facts, each with what was found
+        of it.
     """
-    slice_features = tuple(sorted({name for each in comparator_args.slices(args) for name in each}))
+    slice_features = tuple(slicing.features(slicing.kinds(args)))
     read: dict[str, beam.PCollection] = {}
     facts: list[beam.PCollection] = []
     for number, each in enumerate(compared):
         of_splits = []
         for split in splits:
-            reader = Reader(split, args.label_key, tuple(args.key_features))
+            reader = Reader(split, args.label_key, tuple(args.key_features), args.query_key)
             if number == 0:
-                keys = tuple(args.key_features)
-                reader = Reader(split, args.label_key, keys, args.example_weight_key, slice_features)
+                reader = replace(reader, weight_key=args.example_weight_key, slice_features=slice_features)
             [folder] = artifact_utils.get_split_uris([each.results], split)
             source = beam.io.ReadFromTFRecord(f"{folder}/*")
             records = pipeline | f"Read[{each.name}][{split}]" >> source
-            keyed = beam.ParDo(_Key(each.name, reader)).with_outputs(_FACTS, main=_ROWS)
+            keyed = beam.ParDo(_Key(each.name, reader)).with_outputs(FACTS, main=ROWS)
             outputs = records | f"Key[{each.name}][{split}]" >> keyed
-            of_splits.append(outputs[_ROWS])
-            facts.append(outputs[_FACTS])
+            of_splits.append(outputs[ROWS])
+            facts.append(outputs[FACTS])
         read[each.name] = of_splits | f"Splits[{each.name}]" >> beam.Flatten(pipeline=pipeline)
     names = [each.name for each in compared]
     join = _Join(names, comparator_args.task(args), slice_features)
-    outputs = read | "Align" >> beam.CoGroupByKey() | "Join" >> beam.ParDo(join).with_outputs(_FACTS, main=_ROWS)
-    found = [*facts, outputs[_FACTS]] | "Facts" >> beam.Flatten() | "MergeFacts" >> beam.CombinePerKey(MergeFound())
-    return outputs[_ROWS], found
+    outputs = read | "Align" >> beam.CoGroupByKey() | "Join" >> beam.ParDo(join).with_outputs(FACTS, main=ROWS)
+    rows = outputs[ROWS]
+    facts.append(outputs[FACTS])
+    if comparator_args.task(args) == RANKING:
+        rows, of_queries = queries.measured(rows, names, args)
+        facts.append(of_queries)
+    found = facts | "Facts" >> beam.Flatten() | "MergeFacts" >> beam.CombinePerKey(MergeFound())
+    return rows, found
 
 
-class _Noting(beam.DoFn):  # type: ignore[misc]
-    """Gathers facts, and tells them once a bundle."""
-
-    def __init__(self) -> None:
-        self._found: dict[Fact, Found] = {}
-
-    def start_bundle(self) -> None:
-        self._found = {}
-
-    def finish_bundle(self) -> Iterator[Any]:
-        for fact, found in self._found.items():
-            yield beam.pvalue.TaggedOutput(_FACTS, GlobalWindows.windowed_value((fact, found)))
-
-
-class _Key(_Noting):
+class _Key(Noting):
     """Serialized test results → key and what is compared."""
 
     def __init__(self, name: str, reader: Reader):
@@ -105,8 +98,8 @@ class _Key(_Noting):
         yield self._reader.read(features)
 
 
-class _Join(_Noting):
-    """What all models say of a key → a row, if it can be compared."""
+class _Join(Noting):
+    """What all models say of a key → a row, if it can be compared; for RANKING with its query."""
 
     def __init__(self, names: Sequence[str], task: str, slice_features: Sequence[str]):
         super().__init__()
@@ -114,16 +107,33 @@ class _Join(_Noting):
         self._task = task
         self._slice_features = list(slice_features)
 
-    def process(self, element: tuple[str, Mapping[str, Iterable[Told]]]) -> Iterator[bytes]:
+    def process(self, element: tuple[str, Mapping[str, Iterable[Told]]]) -> Iterator[Any]:
         key, by_name = element
         told = {name: list(by_name[name]) for name in self._names}
         for name, rows in told.items():
             if len(rows) != 1:
                 note(self._found, (DUPLICATE if rows else MISSING, name), key)
         if all(len(rows) == 1 for rows in told.values()):
-            row = self._row(key, {name: rows[0] for name, rows in told.items()})
-            if row is not None:
+            of_key = {name: rows[0] for name, rows in told.items()}
+            row, query = self._row(key, of_key), self._query(key, of_key)
+            if row is not None and self._task != RANKING:
                 yield row
+            elif row is not None and query is not None:
+                yield query, row
+
+    def _query(self, key: str, told: Mapping[str, Told]) -> str | None:
+        """What the first model's results say, unless those of another say something else."""
+        if self._task != RANKING:
+            return None
+        queries_of = {name: query for name, (*_, query) in told.items()}
+        expected = queries_of[self._names[0]]
+        if expected is None:
+            note(self._found, (NO_QUERY, self._names[0]), key)
+            return None
+        for name, query in queries_of.items():
+            if query not in (None, expected):
+                note(self._found, (DIFFERING_QUERY, name), f"{key}: {query} instead of {expected}")
+        return expected
 
     def _row(self, key: str, told: Mapping[str, Told]) -> bytes | None:
         import numpy as np
@@ -131,7 +141,7 @@ class _Join(_Noting):
         note(self._found, (ROW, ""))
         predictions: dict[str, Any] = {}
         labels: dict[str, Any] = {}
-        for name, (label, prediction, _, _) in told.items():
+        for name, (label, prediction, *_) in told.items():
             values = None if prediction is None else np.frombuffer(prediction)
             if values is None:
                 note(self._found, (PREDICTION, name), f"{key}: none")
@@ -144,7 +154,7 @@ class _Join(_Noting):
             if not np.array_equal(labels[name], labels[first]):
                 case = f"{key}: {labels[name].tolist()} instead of {labels[first].tolist()}"
                 note(self._found, (DIFFERING_LABEL, name), case)
-        _, _, weight, slices = told[self._names[0]]
+        _, _, weight, slices, _ = told[self._names[0]]
         if not (weight >= 0 and np.isfinite(weight)):
             note(self._found, (WEIGHT, self._names[0]), key)
         sliced = dict(zip(self._slice_features, slices, strict=True))

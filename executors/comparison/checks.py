@@ -71,6 +71,10 @@ def checked(found: Mapping[Fact, Found], names: Sequence[str], args: ComparatorA
     if not rows and not problems:
         remedy = "Are the splits empty?"
         problems.append(Problem("the test results", "no rows", "one at least", remedy))
+    queries, _ = found.get((kinds.QUERY, ""), (0, []))
+    if queries and (kinds.RELEVANT, "") not in found:
+        got, expected = f"{queries} queries without a relevant document", "one document with a label above 0 at least"
+        problems.append(Problem("the labels", got, expected, "Which document to rank first, none of them says."))
     sizes = _details(found, kinds.OUTPUTS)
     if len({size for _, size in sizes}) > 1:
         got = ", ".join(sorted(f"{size} of {name}" for name, size in sizes))
@@ -110,6 +114,14 @@ def _problems(found: Mapping[Fact, Found], names: Sequence[str], args: Comparato
     if weights:
         got = f"none, or a negative one, in {weights} rows, e.g. {'; '.join(cases)}"
         yield Problem(f"the weight {args.example_weight_key!r}", got, "a number, 0 or more, in each row")
+    count, cases = found.get((kinds.NO_QUERY, names[0]), (0, []))
+    if count:
+        got, expected = f"none, or several values, in {count} rows, e.g. {'; '.join(cases)}", "one value in each row"
+        yield Problem(f"the query {args.query_key!r} in test results of {names[0]}", got, expected)
+    count, cases = found.get((kinds.QUERY_WEIGHT, ""), (0, []))
+    if count:
+        got = f"different ones in {count} queries, e.g. {'; '.join(cases)}"
+        yield Problem(f"the weight {args.example_weight_key!r}", got, "the same in all rows of a query")
     seen = {detail for _, detail in _details(found, kinds.SLICE)}
     for feature in sorted({name for each in comparator_args.slices(args) for name in each} - seen):
         if (kinds.ROW, "") in found:
@@ -122,6 +134,7 @@ _GOT = {
     kinds.DUPLICATE: "keys that stand for several rows",
     kinds.PREDICTION: "predictions that do not fit",
     kinds.LABEL: "labels that do not fit",
+    kinds.DIFFERING_QUERY: "rows in other queries than those of another model",
     kinds.DIFFERING_LABEL: "labels that differ from those of another model",
 }
 _EXPECTED = (
@@ -129,6 +142,7 @@ _EXPECTED = (
     (kinds.DUPLICATE, "a row for each key", _KEY),
     (kinds.PREDICTION, "a prediction that fits comparator_args.task in each row", ""),
     (kinds.LABEL, "a label that fits comparator_args.task and the predictions in each row", ""),
+    (kinds.DIFFERING_QUERY, "the same query for the same row", _KEY),
     (kinds.DIFFERING_LABEL, "the same label for the same row", "Do all models number the classes alike?"),
 )
 

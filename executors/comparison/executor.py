@@ -32,6 +32,8 @@ class ModelComparatorExecutor(base_beam_executor.BaseBeamExecutor):  # type: ign
         """
         # a pipeline definition imports this class: what a run needs is imported when there is one
         from polytrainer.executors.comparison import decision, measuring, participants, publish, statistics, table
+        from polytrainer.executors.comparison.page.write import write_page
+        from polytrainer.executors.report.names import names_of
 
         self._log_startup(input_dict, output_dict, exec_properties)
         args = args_lib.parse(exec_properties[keys.COMPARATOR_ARGS], ComparatorArgs)
@@ -65,9 +67,9 @@ class ModelComparatorExecutor(base_beam_executor.BaseBeamExecutor):  # type: ign
             verdicts[best].is_good,
             exec_properties.get("current_component_id"),
         )
-        logging.info(
-            "Best by %s: %s, %s See %s", comparator_args.primary_metric(args), best, _said(document), comparison.uri
-        )
+        page = write_page(comparison, document, compared, found.known, args, names_of(self._context))
+        primary = comparator_args.primary_metric(args)
+        logging.info("Best by %s: %s, %s See %s", primary, best, _said(document), page or comparison.uri)
 
 
 def _said(document: dict[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
 
 Fact: TypeAlias = tuple[str, str]  # a kind, and the model it is about, or ""
 Found: TypeAlias = tuple[int, list[str]]  # how often, and some of the cases
@@ -21,6 +22,12 @@ WEIGHT = "weight"
 OUTPUTS = "outputs"
 SLICE = "slice"
 CLASS = "class"
+NO_QUERY = "no_query"
+DIFFERING_QUERY = "differing_query"
+QUERY_WEIGHT = "query_weight"
+QUERY = "query"
+RELEVANT = "relevant"
+FACTS, ROWS = "facts", "rows"  # names of a step's outputs
 _SHOWN = 3
 
 
@@ -33,6 +40,20 @@ def note(found: dict[Fact, Found], fact: Fact, case: str = "") -> None:
     """Adds one case."""
     count, cases = found.get(fact, (0, []))
     found[fact] = (count + 1, [*cases, case] if case and len(cases) < _SHOWN else cases)
+
+
+class Noting(beam.DoFn):  # type: ignore[misc]
+    """Gathers facts, and tells them once a bundle."""
+
+    def __init__(self) -> None:
+        self._found: dict[Fact, Found] = {}
+
+    def start_bundle(self) -> None:  # noqa: D102
+        self._found = {}
+
+    def finish_bundle(self) -> Iterator[Any]:  # noqa: D102
+        for fact, found in self._found.items():
+            yield beam.pvalue.TaggedOutput(FACTS, GlobalWindows.windowed_value((fact, found)))
 
 
 class MergeFound(beam.CombineFn):  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polytrainer.proto.comparator_args import BINARY, MULTICLASS, REGRESSION
+from polytrainer.proto.comparator_args import BINARY, MULTICLASS, RANKING, REGRESSION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,14 +25,17 @@ def prediction_of(task: str, values: NDArray[Any]) -> NDArray[Any]:
         values: `[outputs]`, finite.
 
     Returns:
-        For BINARY `[1]`, the probability of 1; else `[outputs]`. float64; probabilities within `EPSILON` of 0 and 1.
+        For BINARY `[1]`, the probability of 1; for RANKING `[1]`, the score; else `[outputs]`. float64; probabilities
+        within `EPSILON` of 0 and 1.
 
     Raises:
         UnfitError: If they are not as many as the task has, or no probabilities.
     """
     import numpy as np
 
-    if task == REGRESSION:
+    if task == RANKING and len(values) != 1:
+        raise UnfitError("one score")
+    if task in (REGRESSION, RANKING):
         return values
     if task == BINARY and len(values) not in (1, 2):
         raise UnfitError("one probability, or two")
@@ -62,6 +65,10 @@ def label_of(task: str, values: NDArray[Any], outputs: int) -> NDArray[Any]:
 
     if not np.isfinite(values).all():
         raise UnfitError("finite numbers")
+    if task == RANKING:
+        if len(values) != 1 or values[0] < 0:
+            raise UnfitError("a relevance, one number, 0 or more")
+        return values
     if task == REGRESSION:
         if len(values) != outputs:
             raise UnfitError(f"as many numbers as the prediction has, {outputs}")

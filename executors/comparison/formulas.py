@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from polytrainer.proto.comparator_args import MULTICLASS
+from polytrainer.proto.comparator_args import MULTICLASS, RANKING, REGRESSION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHT, RIGHT, LOSS = "weight", "right", "loss"
 HITS, PREDICTED, ACTUAL = "hits", "predicted", "actual"  # a number for each class
+EXACT = "exact"
 SQUARED, ABSOLUTE = "squared", "absolute"
+OFF, LABEL, LABEL_SQUARED = "off", "label", "label_squared"  # a number for each output
+QUERIES = "queries"
 NEGATIVES, POSITIVES = "negatives", "positives"  # a number for each bin of scores
-_MEANS = {"accuracy": RIGHT, "log_loss": LOSS, "mse": SQUARED, "mae": ABSOLUTE}
+_MEANS = {"accuracy": RIGHT, "log_loss": LOSS, "exact_match": EXACT, "mse": SQUARED, "mae": ABSOLUTE}
+_FLAT = 1e-12
 _PER_CLASS = ("precision", "recall", "f1")
 
 
@@ -34,12 +38,12 @@ def value(metric: str, sums: Mapping[str, NDArray[Any]], task: str) -> NDArray[A
     """
     import numpy as np
 
+    if task == RANKING:
+        return _ratio(sums[metric], sums[WEIGHT], np.nan)
     if metric in _MEANS:
         return _ratio(sums[_MEANS[metric]], sums[WEIGHT], np.nan)
-    if metric == "rmse":
-        return _ratio(sums[SQUARED], sums[WEIGHT], np.nan) ** 0.5
-    if metric == "auc":
-        return _auc(sums[NEGATIVES], sums[POSITIVES])
+    if metric in _OWN:
+        return _OWN[metric](sums)
     kind, _, average = metric.partition("_")
     if kind not in _PER_CLASS:
         raise KeyError(metric)
@@ -56,7 +60,42 @@ def value(metric: str, sums: Mapping[str, NDArray[Any]], task: str) -> NDArray[A
     return mean
 
 
-def _auc(negatives: NDArray[Any], positives: NDArray[Any]) -> NDArray[Any]:
+def groups(metric: str, sums: Mapping[str, NDArray[Any]]) -> int:
+    """How many groups of rows a metric's interval rests on: for AUC, those with the rarer of the two labels.
+
+    A statistic of two samples is as uncertain as the smaller one: the degrees of freedom are at least its size less 1,
+    which is what one counts with to be safe. D. Moore, G. McCabe, B. Craig: Introduction to the Practice of Statistics,
+    chapter 7 (two-sample t procedures).
+
+    Args:
+        metric: A name of `comparator_args.METRICS`.
+        sums: By the names above, `[groups]` or, per class and per bin, `[groups, n]`.
+    """
+    if metric == "auc":
+        return min(int(sums[part].any(axis=-1).sum()) for part in (NEGATIVES, POSITIVES))
+    return len(sums[WEIGHT])
+
+
+def _rmse(sums: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    return value("mse", sums, REGRESSION) ** 0.5
+
+
+def _r2(sums: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Coefficient of determination, the mean over the outputs, as scikit-learn's `r2_score` without `force_finite`.
+
+    It is not defined where a label is constant, by which one that varies by less than a millionth of its size is meant:
+    of that, sums of squares know nothing.
+    """
+    import numpy as np
+
+    weight = np.asarray(sums[WEIGHT])[..., None]
+    spread = sums[LABEL_SQUARED] - _ratio(sums[LABEL] ** 2, weight, 0.0)
+    spread = np.where(spread > _FLAT * sums[LABEL_SQUARED], spread, 0.0)
+    mean: NDArray[Any] = (1 - _ratio(sums[OFF], spread, np.nan)).mean(axis=-1)
+    return mean
+
+
+def _auc(sums: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Chance that a positive scores above a negative, ties for a half: the area under the ROC curve.
 
     J. Hanley, B. McNeil: The meaning and use of the area under a receiver operating characteristic (ROC) curve,
@@ -64,6 +103,7 @@ def _auc(negatives: NDArray[Any], positives: NDArray[Any]) -> NDArray[Any]:
     """
     import numpy as np
 
+    negatives, positives = sums[NEGATIVES], sums[POSITIVES]
     below = negatives.cumsum(axis=-1) - negatives / 2
     return _ratio((positives * below).sum(axis=-1), positives.sum(axis=-1) * negatives.sum(axis=-1), np.nan)
 
@@ -75,3 +115,6 @@ def _ratio(above: Any, below: Any, otherwise: float) -> NDArray[Any]:
     result = np.full(np.broadcast_shapes(above.shape, below.shape), otherwise)
     np.divide(above, below, out=result, where=below > 0)
     return result
+
+
+_OWN = {"rmse": _rmse, "r2": _r2, "auc": _auc}

@@ -42,6 +42,14 @@ def row(
     return bytes(example.SerializeToString())
 
 
+def models(records: Sequence[bytes]) -> set[str]:
+    """The models whose predictions all of these rows have."""
+    from polytrainer.executors.comparison.rows import parsed
+
+    of_rows = [{each for each in parsed(record) if each.startswith(_PREDICTION)} for record in records]
+    return {each[len(_PREDICTION) :] for each in set.intersection(*of_rows)}
+
+
 class Batch(NamedTuple):
     """Rows as arrays.
 
@@ -82,5 +90,5 @@ def batch(records: Sequence[bytes], names: Sequence[str], slice_features: Sequen
         for name in slice_features
     }
     groups = np.array([each[GROUP].int64_list.value[0] for each in features], np.int64)
-    predictions = np.stack([floats(prediction_key(name)) for name in names])
+    predictions = np.array([floats(prediction_key(name)) for name in names])
     return Batch(floats(LABEL), predictions, floats(WEIGHT)[:, 0], groups, words)

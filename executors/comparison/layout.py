@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from polytrainer.executors.comparison import formulas as f
-from polytrainer.proto.comparator_args import BINARY, MULTICLASS, REGRESSION
+from polytrainer.proto.comparator_args import BINARY, MULTICLASS, MULTILABEL, RANKING, REGRESSION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Layout:
     Attributes:
         task: A key of `comparator_args.METRICS`.
         metrics: Names of the metrics to compute.
-        outputs: How many numbers a prediction has.
+        outputs: How many numbers a prediction has, in its task's form.
         models: Names of the models.
     """
 
@@ -38,9 +38,15 @@ class Layout:
     @property
     def parts(self) -> dict[str, int]:
         """The sums of one model and how many numbers each has."""
+        if self.task == RANKING:
+            return dict.fromkeys((f.WEIGHT, f.QUERIES, *self.metrics), 1)
         if self.task == REGRESSION:
-            return {f.WEIGHT: 1, f.SQUARED: 1, f.ABSOLUTE: 1}
+            parts = dict.fromkeys((f.WEIGHT, f.SQUARED, f.ABSOLUTE), 1)
+            each = dict.fromkeys((f.OFF, f.LABEL, f.LABEL_SQUARED), self.outputs)
+            return {**parts, **each} if "r2" in self.metrics else parts
         parts = {f.WEIGHT: 1, f.RIGHT: 1, f.LOSS: 1, **dict.fromkeys((f.HITS, f.PREDICTED, f.ACTUAL), self.outputs)}
+        if self.task == MULTILABEL:
+            parts[f.EXACT] = 1
         return {**parts, f.NEGATIVES: _BINS, f.POSITIVES: _BINS} if "auc" in self.metrics else parts
 
     @property
@@ -79,6 +85,10 @@ class Layout:
             columns.append(alone.reshape(len(labels), len(blocks) ** 2).astype(np.float64))
         return np.concatenate(columns, axis=1)
 
+    def count(self, labels: NDArray[Any]) -> int:
+        """How many rows of test results these are: a query's label is how many it has."""
+        return int(labels[:, 0].sum()) if self.task == RANKING else len(labels)
+
     def of_model(self, sums: NDArray[Any], model: str) -> Mapping[str, NDArray[Any]]:
         """One model's part of sums `[…, width]`, by the names in `formulas`."""
         start = self.models.index(model) * sum(self.parts.values())
@@ -97,10 +107,20 @@ class Layout:
         import numpy as np
 
         weight = weights[:, None]
+        if self.task == RANKING:
+            values = {name: weight * told[:, [column]] for column, name in enumerate(self.metrics)}
+            return {f.WEIGHT: weight, f.QUERIES: weight > 0, **values}
         if self.task == REGRESSION:
             off = told - labels
             squared, absolute = (off**2).mean(axis=1, keepdims=True), np.abs(off).mean(axis=1, keepdims=True)
-            return {f.WEIGHT: weight, f.SQUARED: weight * squared, f.ABSOLUTE: weight * absolute}
+            return {
+                f.WEIGHT: weight,
+                f.SQUARED: weight * squared,
+                f.ABSOLUTE: weight * absolute,
+                f.OFF: weight * off**2,
+                f.LABEL: weight * labels,
+                f.LABEL_SQUARED: weight * labels**2,
+            }
         if self.task == MULTICLASS:
             classes = np.zeros_like(told)
             classes[np.arange(len(told)), told.argmax(axis=1)] = 1
@@ -118,6 +138,8 @@ class Layout:
             f.PREDICTED: weight * classes,
             f.ACTUAL: weight * labels,
         }
+        if f.EXACT in self.parts:
+            found[f.EXACT] = weight * (right == 1)
         if f.POSITIVES in self.parts:
             binned = np.eye(_BINS)[_bin(told[:, 0])] * weight
             found |= {f.NEGATIVES: binned * (1 - labels), f.POSITIVES: binned * labels}
@@ -134,4 +156,5 @@ def _bin(scores: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_listed(part: str) -> bool:
-    return part in (f.HITS, f.PREDICTED, f.ACTUAL, f.NEGATIVES, f.POSITIVES)
+    of_outputs = (f.OFF, f.LABEL, f.LABEL_SQUARED)
+    return part in (f.HITS, f.PREDICTED, f.ACTUAL, f.NEGATIVES, f.POSITIVES, *of_outputs)

@@ -104,20 +104,25 @@ def _measured(
     from tensorflow.io import gfile
 
     task, names = comparator_args.task(args), comparator_args.metrics(args)
-    kinds = comparator_args.slices(args)
+    kinds = [(slicing.NAMED,)] if task == comparator_args.RANKING else slicing.kinds(args)
     layout = Layout(task, names, known.outputs, tuple(known.usable))
-    config = metrics.eval_config(task, layout.models, known.outputs, kinds, settings.is_weighted)
+    config = metrics.eval_config(layout, kinds, settings.is_weighted)
     summaries_file = os.path.join(scratch, "summaries.jsonl")
     with make_pipeline() as pipeline:
         rows = pipeline | "ReadRows" >> beam.io.ReadFromTFRecord(os.path.join(scratch, "rows*"))
         metrics.evaluate(rows, config, folder)
         _ = sums.summaries(rows, layout, kinds, settings) | "WriteSummaries" >> _one_file(summaries_file)
-    told = metrics.read(folder, task, layout.models, known.outputs)
+    told = metrics.read(folder, layout)
     with gfile.GFile(summaries_file) as file:
         summaries = {each["slice"]: each for each in map(json.loads, file.read().splitlines())}
     values = {
         name: {
-            model: {metric: metrics.value(metric, of_model, task) for metric in names}
+            model: {
+                metric: summaries[name]["values"][model][metric]
+                if metric in metrics.FROM_SUMS
+                else metrics.value(metric, of_model, task)
+                for metric in names
+            }
             for model, of_model in by_model.items()
         }
         for name, by_model in told.items()

@@ -9,7 +9,8 @@ import apache_beam as beam
 
 from polytrainer.executors.comparison import formulas as f
 from polytrainer.executors.comparison import joined, slicing
-from polytrainer.proto.comparator_args import BINARY, MULTICLASS, MULTILABEL, REGRESSION
+from polytrainer.executors.comparison.layout import Layout
+from polytrainer.proto.comparator_args import BINARY, MULTICLASS, MULTILABEL, RANKING, REGRESSION
 
 if TYPE_CHECKING:
     import tensorflow_model_analysis as tfma
@@ -23,7 +24,10 @@ _CLASSES = {
     MULTICLASS: [("MultiClassConfusionMatrixPlot", ""), ("CategoricalCrossEntropy", "")],
     MULTILABEL: [_AT_HALF, ("BinaryCrossEntropy", "")],
     REGRESSION: [("MeanSquaredError", ""), ("MeanAbsoluteError", "")],
+    RANKING: [("MeanPrediction", "")],  # of each metric, over the queries: `queries` made it a class of the prediction
 }
+# TFMA has no R², and its ExactMatch takes no probabilities: `statistics.summary` has these, of sums on Beam.
+FROM_SUMS = frozenset(["r2", "exact_match"])
 _VALUES = {
     "binary_crossentropy": f.LOSS,
     "categorical_crossentropy": f.LOSS,
@@ -32,27 +36,24 @@ _VALUES = {
 }
 
 
-def eval_config(
-    task: str, models: Sequence[str], outputs: int, kinds: Sequence[Sequence[str]], is_weighted: bool
-) -> tfma.EvalConfig:
+def eval_config(layout: Layout, kinds: Sequence[slicing.Kind], is_weighted: bool) -> tfma.EvalConfig:
     """What TFMA is asked: an evaluation without models, of what several models said of the same rows.
 
     Args:
-        task: A key of `comparator_args.METRICS`.
-        models: Their names.
-        outputs: How many numbers a prediction has.
+        layout: What is compared.
         kinds: The features of each kind of slice.
         is_weighted: Whether rows have weights.
     """
     import tensorflow_model_analysis as tfma
 
-    weight = joined.WEIGHT if is_weighted else ""
-    metrics = [tfma.MetricConfig(class_name=name, config=f"{{{config}}}") for name, config in _CLASSES[task]]
+    weight = joined.WEIGHT if is_weighted or layout.task == RANKING else ""
+    metrics = [tfma.MetricConfig(class_name=name, config=f"{{{config}}}") for name, config in _CLASSES[layout.task]]
     specs = tfma.MetricsSpec(metrics=[*metrics, tfma.MetricConfig(class_name="ExampleCount")])
-    if len(models) > 1:
-        specs.model_names.extend(models)
-    if task == MULTILABEL:
-        specs.binarize.class_ids.values.extend(range(outputs))
+    if len(layout.models) > 1:
+        specs.model_names.extend(layout.models)
+    if layout.task in (MULTILABEL, RANKING):
+        classes = layout.outputs if layout.task == MULTILABEL else len(layout.metrics)
+        specs.binarize.class_ids.values.extend(range(classes))
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -61,10 +62,10 @@ def eval_config(
                 prediction_key=joined.prediction_key(name),
                 example_weight_key=weight,
             )
-            for name in models
+            for name in layout.models
         ],
         metrics_specs=[specs],
-        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=kind) for kind in kinds)],
+        slicing_specs=[tfma.SlicingSpec(feature_keys=kind) for kind in kinds],
     )
 
 
@@ -104,14 +105,12 @@ def _with_own_predictions(extracts: Mapping[str, Any]) -> dict[str, Any]:
     return {**extracts, tfma.PREDICTIONS_KEY: own}
 
 
-def read(folder: str, task: str, models: Sequence[str], outputs: int) -> dict[str, dict[str, dict[str, Any]]]:
+def read(folder: str, layout: Layout) -> dict[str, dict[str, dict[str, Any]]]:
     """What TFMA found: slice → model → sums as `formulas` takes them, and `auc` and `confusion_matrix`.
 
     Args:
         folder: Where TFMA's files are.
-        task: A key of `comparator_args.METRICS`.
-        models: Names of the models.
-        outputs: How many numbers a prediction has.
+        layout: What was compared.
     """
     import numpy as np
     import tensorflow_model_analysis as tfma
@@ -121,7 +120,7 @@ def read(folder: str, task: str, models: Sequence[str], outputs: int) -> dict[st
     def of(slice_key: Any, key: Any) -> dict[str, Any]:
         words = {each.column: each.bytes_value.decode() for each in slice_key.single_slice_keys}
         by_model = found.setdefault(slicing.name(words), {})
-        return by_model.setdefault(key.model_name or models[0], {"counts": {}, "means": {}})
+        return by_model.setdefault(key.model_name or layout.models[0], {"counts": {}, "means": {}})
 
     for each in tfma.load_metrics(folder):
         for entry in each.metric_keys_and_values:
@@ -132,17 +131,21 @@ def read(folder: str, task: str, models: Sequence[str], outputs: int) -> dict[st
                 into["counts"][entry.key.sub_key.class_id.value] = counts
             elif entry.key.name == "auc":
                 into["auc"] = _number(value, kind)
+            elif entry.key.name == "mean_prediction":
+                into["means"][layout.metrics[entry.key.sub_key.class_id.value]] = [_number(value, kind)]
             elif entry.key.name in _VALUES:
                 into["means"].setdefault(_VALUES[entry.key.name], []).append(_number(value, kind))
-    if task == MULTICLASS:
+    if layout.task == MULTICLASS:
         for each in tfma.load_plots(folder):
             for entry in each.plot_keys_and_values:
                 matrices = entry.value.multi_class_confusion_matrix_at_thresholds.matrices
-                matrix = np.zeros((outputs, outputs))
+                matrix = np.zeros((layout.outputs, layout.outputs))
                 for cell in matrices[0].entries if matrices else []:
                     matrix[cell.actual_class_id, cell.predicted_class_id] += cell.num_weighted_examples
                 of(each.slice_key, entry.key)["matrix"] = matrix
-    return {name: {model: _sums(told, task) for model, told in by_model.items()} for name, by_model in found.items()}
+    return {
+        name: {model: _sums(told, layout.task) for model, told in by_model.items()} for name, by_model in found.items()
+    }
 
 
 def value(metric: str, sums: Mapping[str, Any], task: str) -> float | None:
@@ -162,7 +165,7 @@ def _sums(told: Mapping[str, Any], task: str) -> dict[str, Any]:
         sums[f.HITS], sums[f.PREDICTED], sums[f.ACTUAL] = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
         sums[f.RIGHT] = matrix.trace() / matrix.sum() if matrix.sum() else np.nan
         sums["confusion_matrix"] = matrix.tolist()
-    elif task != REGRESSION:
+    elif task in (BINARY, MULTILABEL):
         cells = [told["counts"][number] for number in sorted(told["counts"])]
         negatives, misses, hits, alarms = (
             np.array([getattr(cell, name) for cell in cells], np.float64)

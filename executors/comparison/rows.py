@@ -12,8 +12,8 @@ from polytrainer.executors.test_results import keys as result_keys
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# label, prediction: bytes of float64, None where there are no numbers; weight; the words of each slice feature
-Told: TypeAlias = tuple[bytes | None, bytes | None, float, tuple[tuple[str, ...], ...]]
+# label, prediction: bytes of float64, None where there are no numbers; weight; the words of each slice feature; query
+Told: TypeAlias = tuple[bytes | None, bytes | None, float, tuple[tuple[str, ...], ...], str | None]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Reader:
         split: Its name, which is part of a row's key.
         label_key: Feature of the label.
         key_features: Features that together name a row; empty for all that no trainer added.
+        query_key: Feature that names the query; empty where there are none.
         weight_key: Feature of the weight; empty for 1.
         slice_features: Features whose values are wanted.
     """
@@ -31,6 +32,7 @@ class Reader:
     split: str
     label_key: str
     key_features: tuple[str, ...] = ()
+    query_key: str = ""
     weight_key: str = ""
     slice_features: tuple[str, ...] = ()
 
@@ -42,8 +44,20 @@ class Reader:
             _packed(numbers(features, result_keys.PREDICTION)),
             1.0 if not self.weight_key else float(weight[0]) if weight is not None and len(weight) == 1 else -1.0,
             tuple(tuple(words(features, name)) for name in self.slice_features),
+            self._query(features),
         )
         return f"{self.split}/{self._key(features)}", told
+
+    def _query(self, features: Any) -> str | None:
+        """The query of an example in this split; None unless one value names it."""
+        if self.query_key not in features:
+            return None
+        feature = features[self.query_key]
+        values = [*feature.bytes_list.value, *feature.int64_list.value, *feature.float_list.value]
+        if len(values) != 1:
+            return None
+        [value] = values
+        return f"{self.split}/{value.decode(errors='replace') if isinstance(value, bytes) else value}"
 
     def _key(self, features: Any) -> str:
         if self.key_features:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from polytrainer.executors.comparison import formulas
 from polytrainer.executors.comparison.layout import Layout
 from polytrainer.proto import comparator_args
+from polytrainer.proto.comparator_args import RANKING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +65,7 @@ def summary(sums: NDArray[Any], layout: Layout, settings: Settings) -> dict[str,
         settings: How sure one wants to be.
 
     Returns:
+        `values`: model → metric → its value, None where it is not defined. `queries` of RANKING: how many count.
         `intervals`: model → metric → [low, high]. `differences`: model → other model → metric → `interval` of the gain
         of the one over the other, above 0 where it is better; and for accuracy of one class, without weights,
         `p_value`.
@@ -71,27 +73,41 @@ def summary(sums: NDArray[Any], layout: Layout, settings: Settings) -> dict[str,
     import numpy as np
 
     sums = sums[np.any(sums != 0, axis=1)]
+    total = sums.sum(axis=0)
+    counts = {name: formulas.groups(name, layout.of_model(sums, layout.models[0])) for name in layout.metrics}
     drawn = draws(sums, settings.samples, settings.seed)
     values = {
         model: {name: formulas.value(name, layout.of_model(drawn, model), layout.task) for name in layout.metrics}
         for model in layout.models
     }
+    points = {
+        model: {
+            name: _number(formulas.value(name, layout.of_model(total, model), layout.task)) for name in layout.metrics
+        }
+        for model in layout.models
+    }
     intervals = {
-        model: {metric: interval(each, settings.confidence, len(sums)) for metric, each in of_model.items()}
+        model: {metric: interval(each, settings.confidence, counts[metric]) for metric, each in of_model.items()}
         for model, of_model in values.items()
     }
     differences: dict[str, dict[str, Any]] = {model: {} for model in layout.models}
     for model, other in permutations(layout.models, 2):
         differences[model][other] = {
-            metric: {"interval": interval(gain, settings.pair_confidence, len(sums))}
+            metric: {"interval": interval(gain, settings.pair_confidence, counts[metric])}
             for metric in layout.metrics
             for gain in [comparator_args.gain(metric, values[model][metric], values[other][metric])]
         }
         if layout.is_paired and not settings.is_weighted and "accuracy" in layout.metrics:
-            total = sums.sum(axis=0)
             alone, other_alone = layout.right_alone(total, model, other), layout.right_alone(total, other, model)
             differences[model][other]["accuracy"]["p_value"] = mcnemar(round(alone), round(other_alone))
-    return {"intervals": intervals, "differences": differences}
+    found = {"values": points, "intervals": intervals, "differences": differences}
+    if layout.task == RANKING:
+        found["queries"] = round(float(layout.of_model(total, layout.models[0])[formulas.QUERIES]))
+    return found
+
+
+def _number(value: NDArray[Any]) -> float | None:
+    return float(value) if abs(value) < float("inf") else None
 
 
 def verdict(difference: dict[str, Any], confidence: float) -> str:
@@ -124,19 +140,26 @@ def _weights(groups: int, samples: int, seed: int) -> NDArray[Any]:
 
 
 def interval(values: NDArray[Any], confidence: float, groups: int) -> Interval | None:
-    """The percentile interval, widened as few groups need it; None, if there are values that are no numbers.
+    """The percentile interval, widened as few groups need it; None where it would have no end.
 
     T. Hesterberg: What Teachers Should Know About the Bootstrap, The American Statistician 69, 2015 (expanded
-    percentile interval): without it, intervals of few rows are too narrow.
+    percentile interval): without it, intervals of few rows are too narrow. Draws for which a metric is not defined, as
+    the AUC of one that has no positive, may be anything: they count as the least and as the greatest of all.
+
+    Args:
+        values: One of each draw; NaN where it is not defined.
+        confidence: Level.
+        groups: How many were drawn from, as `formulas.groups` counts them.
     """
     import numpy as np
     from scipy.stats import norm, t
 
-    if not len(values) or groups < 2 or not np.isfinite(values).all():  # noqa: PLR2004
+    if not len(values) or groups < 2:  # noqa: PLR2004
         return None
     tail = norm.cdf(np.sqrt(groups / (groups - 1)) * t.ppf((1 - confidence) / 2, groups - 1))
-    low, high = np.quantile(values, (tail, 1 - tail))
-    return float(low), float(high)
+    low = np.quantile(np.where(np.isnan(values), -np.inf, values), tail, method="lower")
+    high = np.quantile(np.where(np.isnan(values), np.inf, values), 1 - tail, method="higher")
+    return (float(low), float(high)) if np.isfinite((low, high)).all() else None
 
 
 def mcnemar(right_alone: int, other_right_alone: int) -> float:

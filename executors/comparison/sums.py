@@ -49,7 +49,7 @@ class _Sum(beam.DoFn):  # type: ignore[misc]
     def __init__(self, layout: Layout, kinds: Sequence[tuple[str, ...]]):
         self._layout = layout
         self._kinds = list(kinds)
-        self._features = sorted({feature for kind in kinds for feature in kind})
+        self._features = slicing.features(kinds)
         self._sums: dict[str, tuple[int, Any]] = {}
 
     def start_bundle(self) -> None:
@@ -61,10 +61,10 @@ class _Sum(beam.DoFn):  # type: ignore[misc]
         batch = joined.batch(records, self._layout.models, self._features)
         added = self._layout.of_rows(batch.labels, batch.predictions, batch.weights)
         groups = batch.groups % self._layout.groups
-        for name, rows in self._members(batch).items():
+        for name, rows in slicing.members(batch.slices, self._kinds, len(groups)).items():
             count, sums = self._sums.get(name) or (0, np.zeros((self._layout.groups, self._layout.width)))
             np.add.at(sums, groups[rows], added[rows])
-            self._sums[name] = (count + len(rows), sums)
+            self._sums[name] = (count + self._layout.count(batch.labels[rows]), sums)
         if len(self._sums) * self._layout.groups * self._layout.width > _HELD:
             yield from self._sums.items()
             self._sums = {}
@@ -72,17 +72,6 @@ class _Sum(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> Iterator[Any]:
         yield from map(GlobalWindows.windowed_value, self._sums.items())
         self._sums = {}
-
-    def _members(self, batch: joined.Batch) -> dict[str, list[int]]:
-        """The rows of each slice."""
-        if not self._kinds:
-            return {slicing.ALL_ROWS: list(range(len(batch.groups)))}
-        members: dict[str, list[int]] = {}
-        for row in range(len(batch.groups)):
-            words = {feature: batch.slices[feature][row] for feature in self._features}
-            for name in slicing.names(words, self._kinds):
-                members.setdefault(name, []).append(row)
-        return members
 
 
 class _Merge(beam.CombineFn):  # type: ignore[misc]

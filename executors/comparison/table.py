@@ -50,11 +50,14 @@ def document(
             "rows": summary["rows"],
             "metrics": {metric: {"trained": value, "existing": existing.get(metric)} for metric, value in mine.items()},
             "intervals": summary["intervals"][candidate],
+            "existing_intervals": summary["intervals"].get(BASELINE),
             "against": {
                 other: _with_verdicts(of_metric, settings.pair_confidence)
                 for other, of_metric in summary["differences"][candidate].items()
             },
         }
+        if "queries" in summary:
+            result["queries"] = summary["queries"]
         if "confusion_matrix" in told[name][candidate]:
             existing_matrix = told[name].get(BASELINE, {}).get("confusion_matrix")
             matrices = {"trained": told[name][candidate]["confusion_matrix"], "existing": existing_matrix}

@@ -37,12 +37,19 @@ def reliability(outcomes: Outcomes) -> tuple[NDArray[Any], NDArray[Any], NDArray
     return mean, share, counts[counts > 0]
 
 
+def calibration_error(mean: NDArray[Any], share: NDArray[Any], counts: NDArray[Any]) -> float:
+    """The expected calibration error of what `reliability` found: the mean distance to the diagonal, by rows."""
+    import numpy as np
+
+    return float(np.average(np.abs(mean - share), weights=counts))
+
+
 def calibration(outcomes: Outcomes) -> Figure:
     """How often what is said with a probability is so, and how often it is said."""
     import numpy as np
 
     mean, share, counts = reliability(outcomes)
-    error = float(np.average(np.abs(mean - share), weights=counts))
+    error = calibration_error(mean, share, counts)
 
     def draw(axes: Any) -> None:
         above, below = axes

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from polytrainer.executors.report.against_rest import MOST_CLASSES, areas
+from polytrainer.executors.report.cells import Heat
 from polytrainer.executors.report.outcomes import Outcomes
-from polytrainer.executors.report.page import Heat, Table
+from polytrainer.executors.report.page import Table
 
 MOST_IN_MATRIX = 12
-_OTHERS = "others"
+MATRIX_CORNER = "true ↓ predicted →"
+MATRIX_NOTE = (
+    "A row for each true class, a column for each predicted one; colours are shares of the row, right ones blue."
+)
+OTHERS = "others"
 
 
 def confusion(outcomes: Outcomes) -> Table:
@@ -25,17 +31,31 @@ def confusion(outcomes: Outcomes) -> Table:
         np.where(np.isin(v, shown), np.searchsorted(shown, v), last) for v in (outcomes.labels, outcomes.predicted)
     ]
     matrix = confusion_matrix(*places, labels=range(last + cut))
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    names = [outcomes.name(number) for number in shown] + [_OTHERS] * cut
-    rows = [
-        [name, *(Heat(int(count), float(share), right=row == column < last)
+    names = [outcomes.name(number) for number in shown] + [OTHERS] * cut
+    note = MATRIX_NOTE
+    if cut:
+        note += f" The {last} most common of {len(numbers)} classes are by themselves."
+    return Table([MATRIX_CORNER, *names], heated(matrix, names, last), "Confusion matrix", note)
+
+
+def heated(matrix: Any, names: Sequence[str], last: int) -> list[list[Any]]:
+    """A confusion matrix as rows of a table.
+
+    Args:
+        matrix: `[classes, classes]`, a row for each true class.
+        names: Of the classes.
+        last: How many of them are classes by themselves; others, if there are any, are neither right nor wrong.
+    """
+    import numpy as np
+
+    matrix = np.asarray(matrix)
+    sums = matrix.sum(axis=1, keepdims=True)
+    shares = matrix / np.where(sums > 0, sums, 1)
+    return [
+        [name, *(Heat(whole(count), float(share), right=row == column < last)
                  for column, (count, share) in enumerate(zip(matrix[row], shares[row], strict=True)))]
         for row, name in enumerate(names)
     ]  # fmt: skip
-    note = "A row for each true class, a column for each predicted one; colours are shares of the row, right ones blue."
-    if cut:
-        note += f" The {last} most common of {len(numbers)} classes are by themselves."
-    return Table(["true ↓ predicted →", *names], rows, "Confusion matrix", note)
 
 
 def per_class(outcomes: Outcomes) -> Table:
@@ -49,6 +69,11 @@ def per_class(outcomes: Outcomes) -> Table:
     header = ["class", "rows", "precision", "recall", "F1", "ROC AUC", "average precision"]
     note = f"The {MOST_CLASSES} with the least F1 of {len(found)} classes." if len(found) > MOST_CLASSES else ""
     return Table(header, rows, "Classes, the least F1 first", note)
+
+
+def whole(count: float) -> int | float:
+    """Rows are whole; what they weigh need not be."""
+    return int(count) if count == int(count) else float(count)
 
 
 def _class_rows(outcomes: Outcomes) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polytrainer.executors.frameworks import framework_of, version_of
+from polytrainer.executors.report.names import names_of
 from polytrainer.executors.report.run import Run
 from polytrainer.executors.report.write import best_effort, write_report
 from polytrainer.executors.result import TrainResult
@@ -45,21 +46,10 @@ def write_node_report(
             seconds,
             (framework, result.framework_version or version_of(framework)),
             (user_code.location.shown, user_code.location.fingerprint),
-            _names(context),
+            names_of(context),
             inputs,
             outputs,
             models[0].signatures if models else (),
         )
         return write_report(run)
     return None
-
-
-def _names(context: Any) -> dict[str, str]:
-    """Of pipeline, run and node, as far as the runner has told them."""
-    node, pipeline = getattr(context, "pipeline_node", None), getattr(context, "pipeline_info", None)
-    found = {
-        "pipeline": pipeline.id if pipeline else "",
-        "run": getattr(context, "pipeline_run_id", None) or "",
-        "node": node.node_info.id if node else "",
-    }
-    return {name: str(value) for name, value in found.items() if value}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 _LONGEST_NAME = 40
+_LIKELY = 0.5
 _SMALLEST = 1e-15  # a probability of 0 costs -log of this, as float64 can tell it from 1
 
 
@@ -100,6 +101,27 @@ def read(rows: Sequence[bytes], label_key: str | None) -> Outcomes:
     return _classified(places, labels, scores, [each[2] for each in kept], _names(kept))
 
 
+def of_arrays(task: Task, labels: NDArray[Any], scores: NDArray[Any], names: dict[int, str]) -> Outcomes:
+    """Outcomes of rows that are arrays already; the likeliest class, or what is likelier than not, is predicted.
+
+    Args:
+        task: What was asked.
+        labels: As in `Outcomes`.
+        scores: As in `Outcomes`, all finite.
+        names: Of classes.
+    """
+    import numpy as np
+
+    places = np.arange(len(labels))
+    if task == "regression":
+        return _regression(places, labels, scores)
+    if task == "binary":
+        return _binary(places, labels, scores, list((scores > _LIKELY).astype(np.int64)[:, None]), names)
+    if task == "multiclass":
+        return _multiclass(places, labels, scores, list(scores.argmax(axis=1)[:, None]), names)
+    return _multilabel(places, labels, scores, [np.flatnonzero(row > _LIKELY) for row in scores], names)
+
+
 def _width(found: Sequence[Sequence[Any]], column: int, name: str) -> int:
     """How many numbers each row has of something; some may have none."""
     given = [each[column] for each in found if len(each[column])]
@@ -137,7 +159,7 @@ def _classified(places: Any, labels: Any, scores: Any, said: list[Any], names: d
 def _binary(places: Any, labels: Any, scores: Any, said: list[Any], names: dict[int, str]) -> Outcomes:
     import numpy as np
 
-    labels = (labels > 0.5).astype(np.int64)  # noqa: PLR2004
+    labels = (labels > _LIKELY).astype(np.int64)
     likely = np.where(labels == 1, scores, 1 - scores)
     predicted = np.array([each[0] if len(each) else -1 for each in said])
     return Outcomes("binary", places, labels, scores, predicted, _cost(likely), names)

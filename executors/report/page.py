@@ -5,12 +5,13 @@ Whatever is put into them is text and is escaped, but for a figure's own SVG.
 
 from __future__ import annotations
 
-import math
 import numbers
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
+
+from polytrainer.executors.report.cells import Badge, Gain, Heat, Tone
 
 _LONGEST = 400  # characters of a value
 
@@ -33,26 +34,12 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Heat:
-    """A cell of a table that is the stronger coloured, the nearer its strength is to 1."""
-
-    value: Any
-    strength: float
-    right: bool = False
-
-    @property
-    def percent(self) -> int:
-        """The strength in whole percent; 0 where it is none."""
-        return round(100 * min(max(self.strength, 0.0), 1.0)) if math.isfinite(self.strength) else 0
-
-
-@dataclass(frozen=True)
 class Table:
     """Rows below a header.
 
     Attributes:
         header: A name for each column.
-        rows: Values, numbers among them; or `Heat`.
+        rows: Values, numbers among them; or what `cells` has.
         title: What is above it.
         note: What is below it.
         names_rows: Whether the first column says what each row is.
@@ -105,16 +92,18 @@ class Figures:
     """Drawings beside each other, as many as there is room for."""
 
     figures: Sequence[Figure]
+    title: str = ""
     kind: ClassVar[str] = "figures"
 
 
 @dataclass(frozen=True)
 class Card:
-    """Something with a title, a line and facts."""
+    """Something with a title, a line and facts; and maybe a word that judges it."""
 
     title: str
     line: str
     pairs: Sequence[tuple[str, Any]]
+    badge: Badge | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +116,26 @@ class Cards:
     kind: ClassVar[str] = "cards"
 
 
-Block: TypeAlias = Text | Facts | Table | Figures | Cards
+@dataclass(frozen=True)
+class Beside:
+    """Tables beside each other, as many as there is room for."""
+
+    tables: Sequence[Table]
+    title: str = ""
+    note: str = ""
+    kind: ClassVar[str] = "beside"
+
+
+Block: TypeAlias = Text | Facts | Table | Beside | Figures | Cards
+
+
+@dataclass(frozen=True)
+class Callout:
+    """What has to be said first."""
+
+    title: str
+    lines: Sequence[str]
+    tone: Tone = ""
 
 
 @dataclass(frozen=True)
@@ -152,12 +160,14 @@ class Page:
         subtitle: Below it.
         headline: The numbers that come first.
         sections: Those without a block are left out.
+        callout: What is said before them; None where the numbers come first.
     """
 
     title: str
     subtitle: str
     headline: Sequence[tuple[str, Any]]
     sections: Sequence[Section] = field(default_factory=list)
+    callout: Callout | None = None
 
     def html(self) -> str:
         """The page as one self-contained document."""
@@ -181,6 +191,8 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, numbers.Integral):
         return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    if isinstance(value, Gain):
+        return f"{float(value):+.4g}".replace("nan", "NaN")
     if isinstance(value, numbers.Real):
         return f"{float(value):.4g}".replace("nan", "NaN")
     if isinstance(value, bytes):

@@ -10,7 +10,7 @@ from polytrainer.executors.report.page import Block, Facts, Figure, Figures, Tab
 
 _MOST_POINTS, _MOST_VALUES, _MOST_ROWS, _BINS = 1000, 3, 30, 30
 _TITLE = "Metrics of these rows"
-_APART = "predicted \N{MINUS SIGN} actual"
+APART = "predicted \N{MINUS SIGN} actual"
 
 
 def blocks(outcomes: Outcomes) -> list[Block]:
@@ -39,7 +39,7 @@ def metrics(outcomes: Outcomes, number: int = 0) -> dict[str, float | None]:
         "root mean squared error": float(np.sqrt(sk.mean_squared_error(true, said))),
         "median absolute error": float(sk.median_absolute_error(true, said)),
         "R²": float(sk.r2_score(true, said)) if len(true) > 1 and np.ptp(true) > 0 else None,
-        f"mean of {_APART}": float((said - true).mean()),
+        f"mean of {APART}": float((said - true).mean()),
     }
 
 
@@ -68,12 +68,12 @@ def _drawn(outcomes: Outcomes, number: int, of: str) -> list[Figure]:
     def residuals(axes: Any) -> None:
         axes.axhline(0, **lines)
         axes.plot(said[some], apart[some], **dots)
-        axes.set(xlabel="predicted", ylabel=_APART)
+        axes.set(xlabel="predicted", ylabel=APART)
 
     def histogram(axes: Any) -> None:
         wide = np.ptp(apart) > 1e-9 * max(1.0, float(np.abs(apart).max()))
         axes.hist(apart, bins=_BINS if wide else 1, color=figures.COLORS["s1"], alpha=0.6)
-        axes.set(xlabel=_APART, ylabel="rows")
+        axes.set(xlabel=APART, ylabel="rows")
 
     return [
         figures.figure(f"Predicted against actual{of}", against, note=note),

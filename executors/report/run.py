@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from polytrainer.executors.report.page import Block, Facts, Heat, Table
+from polytrainer.executors.report.cells import Heat
+from polytrainer.executors.report.page import Block, Facts, Table
 from polytrainer.executors.result import TrainResult
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ TEMPLATE = """\
 {% endfor %}
 </dl>
 {% endmacro %}
+{% macro badge(cell) %}<span class="badge {{ cell.tone }}">{{ cell.value }}</span>{% endmacro %}
+{% macro small(cell) %}{% if cell.note %}<small class="{{ cell.tone }}">{{ cell.note }}</small>{% endif %}{% endmacro %}
 {% macro table(block) %}
 <div class="scroll" tabindex="0"><table>
 <thead><tr>{% for name in block.header %}<th scope="col"{% if block.numeric[loop.index0] %} class="num"{% endif %}>{{
@@ -20,7 +22,14 @@ name }}</th>{% endfor %}</tr></thead>
 {% for row in block.rows %}
 <tr>
 {%- for cell in row %}
-{%- if loop.first and block.names_rows %}<th scope="row">{{ cell | shown }}</th>
+{%- if loop.first and block.names_rows %}<th scope="row"{% if (cell | shown | length) <= 18 %} class="short"{%
+endif %}>{{ cell | shown }}</th>
+{%- elif cell.kind == "badge" %}<td>{{ badge(cell) }}</td>
+{%- elif cell.kind == "noted" %}<td class="{{ 'num' if block.numeric[loop.index0] }}{{ ' best' if cell.best }}">{{
+cell.value | shown }}{% if cell.best %}<abbr title="best">&#9733;</abbr>{% endif %}{{ small(cell) }}</td>
+{%- elif cell.kind == "range" %}<td class="range">{% if cell.places %}<span class="track" role="img" aria-label="{{
+cell.said }}" style="{{ cell.places }}">{% if cell.zero is not none %}<s></s>{% endif %}<b></b><i></i></span>{%
+endif %}{{ small(cell) }}</td>
 {%- else %}<td{% if block.numeric[loop.index0] %} class="num{{ ' right' if cell.right }}"{% endif %}
 {%- if cell.percent %} style="--heat:{{ cell.percent }}%"{% endif %}>{{ cell | shown }}</td>
 {%- endif %}
@@ -28,6 +37,13 @@ name }}</th>{% endfor %}</tr></thead>
 </tr>
 {% endfor %}
 </tbody></table></div>
+{% endmacro %}
+{% macro beside(block) %}
+<div class="beside">
+{% for each in block.tables %}
+<div>{{ head(each) }}{{ table(each) }}{{ note(each) }}</div>
+{% endfor %}
+</div>
 {% endmacro %}
 {% macro figures(block) %}
 <div class="figures">
@@ -50,7 +66,8 @@ name }}</th>{% endfor %}</tr></thead>
 {% macro cards(block) %}
 <div class="cards">
 {% for card in block.cards %}
-<article><h4>{{ card.title }}</h4><p>{{ card.line }}</p>{{ pairs(card.pairs) }}</article>
+<article><h4>{{ card.title }}{% if card.badge %} {{ badge(card.badge) }}{% endif %}</h4>
+<p>{{ card.line }}</p>{{ pairs(card.pairs) }}</article>
 {% endfor %}
 </div>
 {% endmacro %}
@@ -69,6 +86,11 @@ name }}</th>{% endfor %}</tr></thead>
 <header>
 <h1>{{ page.title }}</h1>
 <p class="subtitle">{{ page.subtitle }}</p>
+{% if page.callout %}
+<div class="callout {{ page.callout.tone }}"><h2>{{ page.callout.title }}</h2>
+{% for line in page.callout.lines %}<p>{{ line }}</p>{% endfor %}
+</div>
+{% endif %}
 {% if page.headline %}
 <ul class="headline">
 {% for name, value in page.headline %}
@@ -92,6 +114,7 @@ endfor %}</nav>
 {% elif block.kind == "table" %}{{ table(block) }}
 {% elif block.kind == "figures" %}{{ figures(block) }}
 {% elif block.kind == "cards" %}{{ cards(block) }}
+{% elif block.kind == "beside" %}{{ beside(block) }}
 {% endif %}
 {{ note(block) }}
 {% endif %}
@@ -108,11 +131,13 @@ STYLE = """
   color-scheme: light dark;
   --paper: #ffffff; --card: #f6f7f9; --fg: #1c2128; --muted: #59636e; --grid: #d9dee4;
   --s1: #1f6feb; --s2: #c2410c; --s3: #15803d; --s4: #9333ea; --s5: #a16207; --s6: #0e7490; --best: #be185d;
+  --good: #15803d; --bad: #b42318;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
     --paper: #12161c; --card: #1b2129; --fg: #e6eaef; --muted: #9aa5b1; --grid: #353d47;
     --s1: #6cabff; --s2: #ff9a62; --s3: #5fd08a; --s4: #c99bff; --s5: #e3bb52; --s6: #5cc8dc; --best: #ff7eb6;
+    --good: #5fd08a; --bad: #ff9389;
   }
 }
 * { box-sizing: border-box; }
@@ -125,6 +150,7 @@ h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 0; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-top: .5rem; border-top: 1px solid var(--grid); }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 h4 { font-size: .95rem; margin: 0; }
+h4 .badge { margin-left: .4em; }
 p { margin: .4rem 0; max-width: 75ch; }
 .subtitle, .note { color: var(--muted); }
 .note { font-size: .87rem; }
@@ -140,10 +166,41 @@ nav a:hover, nav a:focus { text-decoration: underline; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .28rem .65rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid); }
 thead th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 500; max-width: 22rem; overflow-wrap: anywhere; min-width: 4rem; }
+tbody th { font-weight: 500; max-width: 22rem; overflow-wrap: anywhere; min-width: 6rem; }
+tbody th.short { overflow-wrap: normal; min-width: 0; }
 td { background: color-mix(in srgb, var(--s2) calc(var(--heat, 0%) * .6), transparent); }
 td.right { background: color-mix(in srgb, var(--s1) calc(var(--heat, 0%) * .6), transparent); }
 .num { text-align: right; white-space: nowrap; }
+td small { display: block; color: var(--muted); font-size: .82em; white-space: nowrap; }
+td small.good { color: var(--good); }
+td small.bad { color: var(--bad); }
+td.best { font-weight: 650; }
+td.best small { font-weight: 400; }
+td abbr { color: var(--best); text-decoration: none; margin-left: .25em; }
+.badge { display: inline-block; color: var(--muted); border: 1px solid currentColor; border-radius: 1em; }
+.badge { font-size: .85em; line-height: 1.35; padding: 0 .6em; white-space: nowrap; }
+.badge.good { color: var(--good); }
+.badge.bad { color: var(--bad); }
+.range { vertical-align: middle; }
+.track { display: block; position: relative; height: 1rem; width: clamp(8rem, 22vw, 17rem); }
+.track > * { position: absolute; }
+.track s { left: var(--zero); top: -.2rem; bottom: 0; border-left: 1px dashed var(--muted); }
+.track b { left: var(--low); right: calc(100% - var(--high)); top: calc(50% - 2px); height: 4px; min-width: 2px; }
+.track b { background: var(--tone); opacity: .5; border-radius: 2px; }
+.track i { left: var(--at); top: 50%; width: .6rem; height: .6rem; margin: -.3rem; border-radius: 50%; }
+.track i { background: var(--tone); }
+.beside { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 0 1.5rem; }
+.beside > div { min-width: 0; break-inside: avoid; }
+.beside h3 { font-size: .95rem; margin: .7rem 0 .2rem; }
+.beside table:has(.range) { width: 100%; }
+.beside .range { width: 60%; }
+.beside .range small { white-space: normal; line-height: 1.3; }
+.beside .track { width: 100%; min-width: 6.5rem; }
+.callout { background: var(--card); border-left: 5px solid var(--muted); border-radius: 8px; }
+.callout { margin: 1rem 0; padding: .7rem 1rem; break-inside: avoid; }
+.callout h2 { border: 0; margin: 0; padding: 0; font-size: 1.35rem; }
+.callout.good { border-color: var(--good); }
+.callout.bad { border-color: var(--bad); }
 dl { margin: .4rem 0; font-size: .92rem; columns: 30rem; column-gap: 2rem; }
 article dl { columns: auto; }
 dl div { display: grid; grid-template-columns: minmax(7rem, 13rem) 1fr; gap: .2rem .8rem; }
@@ -178,5 +235,6 @@ article dl div { grid-template-columns: minmax(5rem, 8rem) 1fr; }
   h2, h3 { break-after: avoid; }
   .figures { grid-template-columns: repeat(2, 1fr); }
   .cards { grid-template-columns: repeat(2, 1fr); }
+  .beside .num { white-space: normal; overflow-wrap: anywhere; min-width: 3rem; }
 }
 """

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
-from absl import logging
-
 from polytrainer.executors import run_record
+from polytrainer.executors.report import effort
 from polytrainer.executors.report import run as run_lib
 from polytrainer.executors.report.page import Block, Page, Section, Text, shown
 from polytrainer.executors.report.run import Run
 from polytrainer.executors.test_results.shards import written_splits
 
 FILE = "report.html"
-_NEEDED = ("jinja2", "matplotlib", "sklearn")
 _MOST_SPLITS, _MOST_HEADLINES = 5, 4
 
 
@@ -29,9 +25,7 @@ def write_report(run: Run) -> str | None:
     Returns:
         Its path; None where it is left out, which is logged.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        logging.info("%s is left out for want of %s: pip install polytrainer[report]", FILE, ", ".join(missing))
+    if not effort.can_be_drawn(FILE):
         return None
     path = os.path.join(run.told.model_run_dir, FILE)
     with best_effort():
@@ -40,13 +34,7 @@ def write_report(run: Run) -> str | None:
     return None
 
 
-@contextmanager
-def best_effort() -> Iterator[None]:
-    """What goes wrong is logged."""
-    try:
-        yield
-    except Exception:
-        logging.exception("%s could not be written; the training is not concerned.", FILE)
+best_effort = partial(effort.best_effort, FILE, "training")
 
 
 def page(run: Run) -> Page:
@@ -92,7 +80,7 @@ def _tests(run: Run, state: Mapping[str, Any]) -> Sequence[Section]:
     """A section for each split of the test results."""
     folder = getattr(run.told, "test_results_dir", None)
     splits = written_splits(folder) if folder else []
-    label = state.get("label_key")
+    label = state.get("label_key") or run.result.label_key
     found = [
         _section(f"Test results: {each}", partial(_tested, folder or "", each, label)) for each in splits[:_MOST_SPLITS]
     ]
@@ -120,10 +108,4 @@ def _tested(folder: str, split: str, label_key: str | None) -> Sequence[Block]:
     return [Text(seen), *drawn, *(part for part in parts if part is not None)]
 
 
-def _section(title: str, make: Callable[[], Sequence[Block]]) -> Section:
-    """A section; one that cannot be made says so, and leaves the others as they are."""
-    try:
-        return Section(title, make())
-    except Exception as error:
-        logging.exception("The part %r of %s could not be made.", title, FILE)
-        return Section(title, [Text(f"This part could not be made: {type(error).__name__}: {error}")])
+_section = partial(effort.section, file=FILE)

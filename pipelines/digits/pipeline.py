@@ -47,8 +47,9 @@ def create_pipeline(
             eval_args=EvalArgs(splits=["eval"], test_splits=["test"]),
         ).with_id(f"Trainer.{backend}")
         config = downstream.classification_config(backend, LABEL, [LABEL], LEAST_ACCURACY, transformed=False)
-        nodes.append(trainer)
-        nodes += downstream.evaluated_and_pushed(backend, example_gen.outputs["examples"], trainer, config, root)
+        evaluator = downstream.evaluator(backend, example_gen.outputs["examples"], trainer, config)
+        pusher = downstream.pusher(trainer.outputs["model"], evaluator.outputs["blessing"], root / "pushed" / backend)
+        nodes += [trainer, evaluator, pusher.with_id(f"Pusher.{backend}")]
     return tfx.dsl.Pipeline(
         pipeline_name="digits",
         pipeline_root=str(root / "artifacts"),

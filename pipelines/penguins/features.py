@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 NUMERIC = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
-CATEGORICAL = ("island", "sex")
+ISLAND = "island"
+CATEGORICAL = (ISLAND, "sex")
 LABEL = "species"
 NUM_CLASSES = 3
 

@@ -11,6 +11,7 @@ from comparisons import rows_of, write_results
 
 pytestmark = pytest.mark.line
 ARGS = {"task": "REGRESSION", "label_key": "label"}
+RANKING = {**ARGS, "task": "RANKING", "query_key": "query"}
 
 
 def channels():
@@ -55,6 +56,12 @@ def test_candidates_become_inputs_by_name():
         ({"args": 3}, TypeError, r"args: expected ComparatorArgs, a dict or JSON, got int"),
         ({"args": {**ARGS, "metric": 1}}, ValueError, r"not a valid ComparatorArgs: .*metric.* primary_metric"),
         ({"args": {"label_key": "y"}}, ValueError, r"comparator_args.task: got 0; expected one of BINARY, MULTI"),
+        ({"args": {**ARGS, "query_key": "q"}}, ValueError, r"query_key: got 'q'; expected none, as REGRESSION has no"),
+        ({"args": {**ARGS, "task": "RANKING"}}, ValueError, r"query_key: got none; expected the feature that names"),
+        ({"args": {**RANKING, "query_key": "label"}}, ValueError, r"query_key: got 'label'; expected another feature"),
+        ({"args": {**RANKING, "metrics": ["ndcg@0"]}}, ValueError, r"got 'ndcg@0'; expected one of ndcg, .* or ndcg@k"),
+        ({"args": {**RANKING, "primary_metric": "map@5"}}, ValueError, r"primary_metric: got 'map@5'; expected one of"),
+        ({"args": {**ARGS, "metrics": ["ndcg@5"]}}, ValueError, r"metrics: got 'ndcg@5'; expected one of mse, rmse"),
         ({"args": {**ARGS, "label_key": ""}}, ValueError, r"label_key: got none; expected the name of the label"),
         ({"args": {**ARGS, "metrics": ["f1"]}}, ValueError, r"metrics: got 'f1'; expected one of mse, rmse, mae"),
         ({"args": {**ARGS, "primary_metric": "auc"}}, ValueError, r"primary_metric: got 'auc'; expected one of mse"),
@@ -70,6 +77,11 @@ def test_candidates_become_inputs_by_name():
         (
             {"args": {**ARGS, "thresholds": [{"metric": "mse", "lower": 2, "slice_features": ["x"]}]}},
             ValueError, r"slice_features: got \['x'\]; expected the features of one of comparator_args.slices",
+        ),
+        (
+            {"args": {**ARGS, "slices": [{"features": ["x", "y"]}], "thresholds": [
+                {"metric": "mse", "lower": 2, "slice_features": ["x"]}]}},
+            ValueError, r"thresholds\[0\].slice_features: got \['x'\]; expected the features of one of",
         ),
     ],
 )  # fmt: skip

@@ -20,11 +20,17 @@ def demo(tmp_path_factory):
     return root, done.stdout
 
 
+def outcome(root):
+    from polytrainer.pipelines import outcomes
+    from polytrainer.pipelines.metadata_connection import connect
+
+    [result] = outcomes.outcomes(connect(root / "metadata.sqlite"), ("torch",), "digits")
+    return result
+
+
 def test_the_digits_are_learned_without_a_transform_graph(demo):
     root, screen = demo
-    from polytrainer.pipelines.penguins import summary
-
-    [result] = summary.outcomes(root / "metadata.sqlite", ("torch",), "digits")
+    result = outcome(root)
     assert result.accuracy > 0.9
     assert f"{result.accuracy:.3f}" in screen
     assert "1200 examples in ['train'], evaluated on ['eval']" in screen
@@ -33,12 +39,11 @@ def test_the_digits_are_learned_without_a_transform_graph(demo):
 def test_it_is_blessed_by_slices_and_pushed(demo):
     import tensorflow_model_analysis as tfma
 
-    from polytrainer.pipelines.penguins import summary
-
     root, screen = demo
-    [result] = summary.outcomes(root / "metadata.sqlite", ("torch",), "digits")
+    result = outcome(root)
     assert result.blessed is True
-    assert "pushed/torch/" in screen
+    assert f" {result.pushed.relative_to(root)}\n" in screen
+    assert f"report of torch: {result.report.relative_to(root)}\n" in screen
     [evaluation] = root.glob("artifacts/Evaluator.torch/evaluation/*")
     metrics = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()
     assert sorted(key[0][1] for key in metrics if key) == list(range(10))

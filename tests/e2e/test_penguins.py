@@ -1,7 +1,11 @@
-"""The penguins, as `make demo` runs them: CSV to pushed models, three frameworks."""
+"""The penguins, as `make demo` runs them: CSV to the best of three frameworks' models, pushed."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,36 +18,114 @@ BACKENDS = ("keras", "estimator", "torch")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """(root folder, what appeared on the screen) of one run of the command line."""
+    """(root folder, what appeared on the screen) of one run of the command line, each model taken all the way."""
     root = tmp_path_factory.mktemp("penguins")
-    command = [sys.executable, "-m", "polytrainer.pipelines.local", "--root", str(root)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=root)
+    command = [sys.executable, "-m", "polytrainer.pipelines.local", "--each", "--root", str(root)]
+    wide = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=root, env=wide)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     return root, done.stdout
 
 
+@pytest.fixture(scope="module")
+def store(demo):
+    from polytrainer.pipelines.metadata_connection import connect
+
+    return connect(demo[0] / "metadata.sqlite")
+
+
+@pytest.fixture(scope="module")
+def results(store):
+    """What came of the Trainers."""
+    from polytrainer.pipelines import outcomes
+
+    return {each.backend: each for each in outcomes.outcomes(store, BACKENDS, "penguins")}
+
+
+@pytest.fixture(scope="module")
+def compared(demo):
+    """comparison.json."""
+    [path] = demo[0].glob("artifacts/ModelComparator/comparison/*/comparison.json")
+    return json.loads(path.read_text())
+
+
 def rows(screen: str) -> dict[str, list[str]]:
-    """Cells of the table at the end, by backend."""
-    lines = [line.split("  ") for line in screen.splitlines()]
-    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
-    return {row[0]: row[1:] for row in cells if row and row[0] in BACKENDS}
+    """Cells of the table at the end, by model."""
+    lines = [re.split(" {2,}", line.strip()) for line in screen.splitlines()]
+    return {row[0]: row[1:] for row in lines if len(row) > 1 and row[0] in (*BACKENDS, "model")}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_every_backend_learns_the_species(demo, backend):
-    framework, accuracy, seconds, _ = rows(demo[1])[backend]
-    assert framework.split()[0] == {"torch": "pytorch"}.get(backend, backend)
-    assert float(accuracy) > 0.9
-    assert float(seconds) > 0
+def test_every_backend_learns_the_species(demo, results, backend):
+    assert results[backend].framework.split()[0] == {"torch": "pytorch"}.get(backend, backend)
+    assert results[backend].accuracy > 0.9
+    assert results[backend].blessed is True
+    table = rows(demo[1])
+    assert dict(zip(table["model"], table[backend], strict=True))["Evaluator"] == "blessed"
+
+
+def test_the_three_are_compared_on_the_same_rows_and_the_best_is_pushed(demo, compared):
+    root, screen = demo
+    losses = {name: each["metrics"]["log_loss"]["trained"] for name, each in compared["candidates"].items()}
+    best = min(losses, key=losses.get)
+    assert set(losses) == set(BACKENDS)
+    assert (compared["best"], compared["blessed"], compared["splits"]) == (best, True, ["eval"])
+    assert compared["rows"] == len(records(root / "artifacts/Transform/transformed_examples", "eval"))
+    assert [each["slice"] for each in compared["candidates"][best]["slices"]] == [{"island_xf": i} for i in "012"]
+    [pushed] = root.glob("pushed/penguins/*")
+    [model] = root.glob(f"artifacts/Trainer.{best}/model/*/Format-Serving")
+    assert (pushed / "saved_model.pb").read_bytes() == (model / "saved_model.pb").read_bytes()
+    assert f"{best} is pushed to pushed/penguins/{pushed.name}\n" in screen
+
+
+def test_the_terminal_tells_of_all_candidates_and_where_the_pages_are(demo, compared):
+    root, screen = demo
+    table = rows(screen)
+    for name, candidate in compared["candidates"].items():
+        cells = dict(zip(table["model"], table[name], strict=True))
+        low, high = candidate["intervals"]["log_loss"]
+        value = candidate["metrics"]["log_loss"]["trained"]
+        assert cells["log_loss"] == f"{value:.3g} [{low:.3g}, {high:.3g}]"
+        beside = candidate["against"].get(compared["best"], {}).get("log_loss", {}).get("verdict", "the best")
+        assert cells["beside the best"] == beside
+    assert f"best by log_loss: {compared['best']}, blessed. There is no baseline to beat" in screen
+    for title, pattern in (("comparison", "ModelComparator/comparison/*/comparison.*"), *REPORTS):
+        [told] = re.findall(rf"^{title}: (.+)$", screen, re.MULTILINE)
+        assert root / told in root.glob(f"artifacts/{pattern}")
+
+
+REPORTS = [(f"report of {backend}", f"Trainer.{backend}/model_run/*/report.html") for backend in BACKENDS]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_blessed_model_is_pushed_and_predicts_from_raw_examples_with_missing_values(demo, backend):
+def test_the_comparison_of_test_results_says_what_the_evaluator_says_of_the_served_model(demo, compared, backend):
+    import tensorflow_model_analysis as tfma
+    import tensorflow_transform as tft
+
+    [evaluation] = demo[0].glob(f"artifacts/Evaluator.{backend}/evaluation/*")
+    [graph] = demo[0].glob("artifacts/Transform/transform_graph/*")
+    islands = [word.decode() for word in tft.TFTransformOutput(str(graph)).vocabulary_by_name("island")]
+    evaluated = {
+        dict(key).get("island"): {name: value["doubleValue"] for name, value in metrics.items()}
+        for key, metrics in tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices().items()
+    }
+    assert set(evaluated) == {None, "Biscoe", "Dream", "Torgersen"}
+    candidate = compared["candidates"][backend]
+    for part in (candidate, *candidate["slices"]):
+        said = evaluated[islands[int(part["slice"]["island_xf"])] if "slice" in part else None]
+        assert part["rows"] == said["example_count"]
+        assert part["metrics"]["accuracy"]["trained"] == pytest.approx(said["sparse_categorical_accuracy"], abs=1e-6)
+        loss = said["sparse_categorical_crossentropy"]
+        assert part["metrics"]["log_loss"]["trained"] == pytest.approx(loss, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_blessed_model_is_pushed_and_predicts_from_raw_examples_with_missing_values(demo, results, backend):
     import tensorflow as tf
 
     root, screen = demo
-    pushed = root / rows(screen)[backend][-1]
-    model = tf.saved_model.load(str(pushed))
+    assert f"{backend}, by itself, to {results[backend].pushed.relative_to(root)}" in screen
+    model = tf.saved_model.load(str(results[backend].pushed))
     signature = model.signatures["predict" if backend == "estimator" else "serving_default"]
     examples = records(root / "artifacts" / "CsvExampleGen" / "examples", "eval")
     without = tf.train.Example.FromString(examples[0])
@@ -121,12 +203,11 @@ np.savez(result, *(loaded.signatures["serving_default"](examples=tf.constant(bat
 """
 
 
-def test_what_is_pushed_needs_neither_torch_nor_polytrainer(demo, unlabelled, tmp_path):
+def test_what_is_pushed_needs_neither_torch_nor_polytrainer(demo, results, unlabelled, tmp_path):
     import numpy as np
 
-    root, screen = demo
-    data = root / "artifacts/CsvExampleGen.unlabelled/examples/*/Split-*/*"
-    arguments = [str(root / rows(screen)["torch"][-1]), str(data), str(tmp_path / "said.npz")]
+    data = demo[0] / "artifacts/CsvExampleGen.unlabelled/examples/*/Split-*/*"
+    arguments = [str(results["torch"].pushed), str(data), str(tmp_path / "said.npz")]
     done = subprocess.run([sys.executable, "-c", PUSHED_ALONE, *arguments], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(tmp_path / "said.npz") as said:
@@ -136,39 +217,134 @@ def test_what_is_pushed_needs_neither_torch_nor_polytrainer(demo, unlabelled, tm
     np.testing.assert_allclose(first, all_of_them[:1], rtol=1e-5, atol=1e-5)
 
 
-def test_the_evaluator_looked_at_slices(demo):
-    import tensorflow_model_analysis as tfma
-
-    [evaluation] = demo[0].glob("artifacts/Evaluator.torch/evaluation/*")
-    metrics = tfma.load_eval_result(str(evaluation)).get_metrics_for_all_slices()
-    islands = ("Biscoe", "Dream", "Torgersen")
-    assert set(metrics) == {(), *((("island", island),) for island in islands)}
-
-
-def test_the_artifact_says_how_far_the_served_model_is_from_the_trained_one(demo):
-    from ml_metadata.metadata_store import MetadataStore
-    from ml_metadata.proto import metadata_store_pb2 as mlmd
-
-    source = mlmd.SqliteMetadataSourceConfig(filename_uri=str(demo[0] / "metadata.sqlite"))
-    store = MetadataStore(mlmd.ConnectionConfig(sqlite=source))
+def test_the_artifact_says_how_far_the_served_model_is_from_the_trained_one(store):
     models = {model.uri: model.custom_properties for model in store.get_artifacts_by_type("Model")}
-    [told] = [properties for uri, properties in models.items() if "Trainer.torch" in uri]
+    [told] = [properties for uri, properties in models.items() if "/Trainer.torch/" in uri]
     assert 0 <= float(told["parity.torch"].string_value) <= 1e-5
     assert 0 <= float(told["parity.saved_model"].string_value) <= 1e-5
     assert told["signatures"].string_value == "predict,serving_default,transform_features"
 
 
-def test_metadata_can_say_which_run_was_better(demo):
-    from polytrainer.pipelines.penguins import summary
+def test_from_the_blessing_metadata_leads_back_through_every_node_to_the_data(demo, store, compared):
+    """An edge is (node that made it, output, input, node that took it)."""
+    edges, sources = lineage(store, "ModelComparator", "blessing")
+    trainers = [f"Trainer.{backend}" for backend in BACKENDS]
+    assert edges == {
+        *((f"Trainer.{each}", "test_results", f"test_results_{each}", "ModelComparator") for each in BACKENDS),
+        *((f"Trainer.{each}", "model", f"model_{each}", "ModelComparator") for each in BACKENDS),
+        *(("Transform", "transformed_examples", "examples", trainer) for trainer in trainers),
+        *(("Transform", "transform_graph", "transform_graph", trainer) for trainer in trainers),
+        *(("SchemaGen", "schema", "schema", trainer) for trainer in trainers),
+        *(("StatisticsGen", "statistics", "statistics", trainer) for trainer in trainers),
+        ("SchemaGen", "schema", "schema", "Transform"),
+        ("StatisticsGen", "statistics", "statistics", "SchemaGen"),
+        ("CsvExampleGen", "examples", "examples", "Transform"),
+        ("CsvExampleGen", "examples", "examples", "StatisticsGen"),
+    }
+    [data] = sources
+    assert data.custom_properties["input_base"].string_value == str(demo[0] / "data")
+    [blessing] = [each for each in store.get_artifacts_by_type("ModelBlessing") if "/ModelComparator/" in each.uri]
+    assert blessing.custom_properties["current_model_id"].int_value == compared["models"][compared["best"]]["id"]
 
-    results = summary.outcomes(demo[0] / "metadata.sqlite", ("keras", "estimator", "torch"))
-    assert [result.blessed for result in results] == [True, True, True]
-    assert all(result.accuracy > 0.9 for result in results)
+
+def lineage(store, node, output):
+    """Edges behind the newest output of a node, by MLMD's events alone, and the executions that took nothing."""
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    def node_of(execution):
+        contexts = {each.type: each.name for each in store.get_contexts_by_execution(execution)}
+        return contexts["node"].removeprefix(f"{contexts['pipeline']}.")
+
+    def key_of(event):
+        return event.path.steps[0].key
+
+    context = store.get_context_by_type_and_name("node", f"penguins.{node}")
+    waiting = [max(each.id for each in store.get_executions_by_context(context.id))]
+    made = store.get_events_by_execution_ids(waiting)
+    assert output in {key_of(event) for event in made if event.type == mlmd.Event.OUTPUT}
+    edges, sources, seen = set(), [], set()
+    while waiting:
+        execution = waiting.pop()
+        seen.add(execution)
+        taken = [each for each in store.get_events_by_execution_ids([execution]) if each.type == mlmd.Event.INPUT]
+        if not taken:
+            sources += store.get_executions_by_id([execution])
+        for event in taken:
+            [maker] = [
+                each for each in store.get_events_by_artifact_ids([event.artifact_id]) if each.type == mlmd.Event.OUTPUT
+            ]
+            edges.add((node_of(maker.execution_id), key_of(maker), key_of(event), node_of(execution)))
+            if maker.execution_id not in seen:
+                waiting.append(maker.execution_id)
+    return edges, {each.id: each for each in sources}.values()
+
+
+def test_the_command_line_lists_the_trainings_and_sets_them_side_by_side(demo, capsys):
+    from polytrainer.pipelines.cli import main
+
+    metadata = ["--metadata", str(demo[0] / "metadata.sqlite"), "--json"]
+    assert main(["runs", *metadata]) == 0
+    listed = {run["node"]: run for run in json.loads(capsys.readouterr().out)}
+    assert set(listed) == {f"Trainer.{backend}" for backend in BACKENDS}
+    for run in listed.values():
+        assert list(Path(run["test_results_uri"]).glob("Split-eval/*.gz"))
+    assert main(["compare", *(str(run["id"]) for run in listed.values()), *metadata]) == 0
+    assert len(json.loads(capsys.readouterr().out)["metrics"]["accuracy"]["values"]) == len(BACKENDS)
+
+
+@pytest.fixture(scope="module")
+def again(demo, tmp_path_factory):
+    """(root folder, store, comparison.json) of a second run of the same pipeline: PyTorch alone, for one epoch.
+
+    It has the first run's metadata, and its data as they were prepared; it writes elsewhere.
+    """
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import RunOptions
+
+    from polytrainer.pipelines.metadata_connection import connect
+    from polytrainer.pipelines.penguins.pipeline import create_pipeline
+
+    root = tmp_path_factory.mktemp("again")
+    shutil.copy(demo[0] / "metadata.sqlite", root)
+    pipeline = create_pipeline(demo[0] / "data", root, ("torch",), num_epochs=1)
+    some = RunOptions(from_nodes=["Trainer.torch", "latest_blessed"], to_nodes=["Pusher"])
+    LocalDagRunner().run(pipeline, run_options=some)
+    [path] = root.glob("artifacts/ModelComparator/comparison/*/comparison.json")
+    return root, connect(root / "metadata.sqlite"), json.loads(path.read_text())
+
+
+def test_the_next_run_has_to_beat_the_winner_of_the_first_on_the_same_rows(demo, compared, again):
+    root, _, told = again
+    best = compared["best"]
+    assert told["models"]["baseline"] == compared["models"][best]  # and not just any that an Evaluator has blessed
+    assert told["rows"] == compared["rows"]
+    [candidate] = told["candidates"].values()
+    loss = compared["candidates"][best]["metrics"]["log_loss"]["trained"]
+    assert candidate["metrics"]["log_loss"]["existing"] == pytest.approx(loss, rel=1e-6)
+    assert candidate["against"]["baseline"]["log_loss"]["verdict"] == "worse"
+    assert (told["blessed"], candidate["blessable"]) == (False, False)
+    assert "By log_loss it is worse than the baseline" in told["reasons"][-1]
+    assert not (root / "pushed").exists()
+
+
+def test_a_model_that_its_evaluator_refuses_is_compared_but_never_pushed(again):
+    from polytrainer.pipelines import comparison, outcomes
+
+    _, store, told = again
+    [result] = outcomes.outcomes(store, ("torch",), "penguins")
+    assert (result.blessed, result.pushed) == (False, None)  # and not what the first run said
+    found = comparison.newest(store, "penguins", "ModelComparator", "Pusher")
+    screen = comparison.text(found, [result], 200)
+    cells = rows(screen)
+    assert dict(zip(cells["model"], cells["torch"], strict=True))["Evaluator"] == "not blessed"
+    assert cells["torch"][-2:] == ["the best", "worse"]
+    assert f"asked for is at least 0.9. {told['reasons'][-1]}" in screen
+    assert screen.endswith("nothing is pushed: the baseline stays")
 
 
 def test_progress_is_on_the_screen_and_the_noise_in_a_file(demo):
     root, screen = demo
-    assert "[18/18] " in screen
+    assert "[21/21] " in screen
     assert "running bdist_wheel" not in screen
     assert "running bdist_wheel" in (root / "run.log").read_text()
 

@@ -52,6 +52,7 @@ def test_a_run_tells_what_was_trained(runs):
     assert run.arguments["train_args"] == {"num_steps": 4}
     assert Path(run.model_uri, "Format-Serving", "saved_model.pb").exists()
     assert Path(run.model_run_uri).is_dir()
+    assert Path(run.test_results_uri).is_dir()
 
 
 def test_times_are_utc(runs):
@@ -78,6 +79,7 @@ def test_tfxs_own_trainer_is_listed_with_what_is_known_of_it(runs):
     run = runs["theirs"]
     assert (run.pipeline, run.node, run.state) == ("theirs", "Trainer", "complete")
     assert (run.framework, run.metrics, run.train_steps) == (None, {}, None)
+    assert run.test_results_uri is None  # it has no such output
     assert run.arguments["train_args"] == {"num_steps": 4}
     assert run.user_code == runs["short"].user_code
 

@@ -49,6 +49,11 @@ def rows_of(predictions, labels, **features):
 @pytest.fixture
 def comparing(tmp_path):
     """`comparing.give(name, rows)` adds a candidate, or the baseline; `comparing.run(**args)` → comparison.json."""
+    return comparison_in(tmp_path)
+
+
+def comparison_in(tmp_path):
+    """The same in any folder, for fixtures that several tests share."""
     from tfx.types import artifact_utils, standard_artifacts
 
     outputs = {

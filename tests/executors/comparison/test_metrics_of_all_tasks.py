@@ -91,7 +91,7 @@ def test_multilabel(comparing, random):
     comparing.give("one", rows_of(list(scores), list(labels)))
     found = comparing.run(task="MULTILABEL")["candidates"]["one"]
     predicted = scores > 0.5
-    expected = {"accuracy": (predicted == labels).mean()}
+    expected = {"accuracy": (predicted == labels).mean(), "exact_match": metrics.accuracy_score(labels, predicted)}
     for average in ("macro", "micro"):
         for name in ("precision", "recall", "f1"):
             score = getattr(metrics, f"{name}_score")
@@ -100,16 +100,32 @@ def test_multilabel(comparing, random):
     expected["log_loss"] = np.mean(each)
     assert {key: value["trained"] for key, value in found["metrics"].items()} == pytest.approx(expected, abs=1e-6)
     assert found["confusion_matrix"]["trained"] == metrics.multilabel_confusion_matrix(labels, predicted).tolist()
+    low, high = found["intervals"]["exact_match"]
+    assert low < expected["exact_match"] < high
 
 
 def test_regression(comparing, random):
     from sklearn import metrics
 
-    labels = random.randn(ROWS, 2).astype(np.float32)
+    labels = (random.randn(ROWS, 2) + np.array([1000, 0])).astype(np.float32)
     told = labels + random.randn(ROWS, 2).astype(np.float32)
-    comparing.give("one", rows_of(list(told), list(labels)))
-    found = comparing.run(task="REGRESSION")["candidates"]["one"]
-    squared = metrics.mean_squared_error(labels, told)
-    expected = {"mse": squared, "rmse": squared**0.5, "mae": metrics.mean_absolute_error(labels, told)}
+    weights = np.round(random.rand(ROWS), 2).astype(np.float32)
+    labels[:3] = labels[0]
+    cities = ["Rome", "Rome", "Rome", *["Oslo"] * (ROWS - 3)]
+    comparing.give("one", rows_of(list(told), list(labels), weight=weights, city=cities))
+    slices = [{"features": ["city"]}]
+    found = comparing.run(task="REGRESSION", example_weight_key="weight", slices=slices)["candidates"]["one"]
+    labels, told = labels.astype(np.float64), told.astype(np.float64)
+    squared = metrics.mean_squared_error(labels, told, sample_weight=weights)
+    expected = {
+        "mse": squared,
+        "rmse": squared**0.5,
+        "mae": metrics.mean_absolute_error(labels, told, sample_weight=weights),
+        "r2": metrics.r2_score(labels, told, sample_weight=weights),
+    }
     assert {key: each["trained"] for key, each in found["metrics"].items()} == pytest.approx(expected, abs=1e-6)
+    low, high = found["intervals"]["r2"]
+    assert low < expected["r2"] < high
     assert "confusion_matrix" not in found
+    assert found["slices"][1]["slice"] == {"city": "Rome"}
+    assert found["slices"][1]["metrics"]["r2"]["trained"] is None  # its labels are all the same

@@ -84,23 +84,26 @@ def test_a_trainer_class_leaves_a_page(tested_node, module_file, backend):
     assert sum(state["timings"].values()) <= state["seconds"] + 0.1
 
 
-def test_a_plain_module_gets_a_smaller_page_with_the_results_it_wrote(tested_node, module_file, saves_a_model):
+@pytest.mark.parametrize("said_in", ["result", "state"])
+def test_a_plain_module_gets_a_smaller_page_with_the_results_it_wrote(tested_node, module_file, saves_a_model, said_in):
     source = (
         Path(saves_a_model).read_text()
-        + """
+        + f"""
 import json, os, polytrainer
 save = run_fn
 def run_fn(fn_args):
     save(fn_args)
     with polytrainer.write_test_results(fn_args, "test") as write:
         for number in range(20):
-            write({"x": 1.0}, prediction=[0.2, 0.5, 0.3], label=number % 3, predicted_class=1)
+            write({{"x": 1.0}}, prediction=[0.2, 0.5, 0.3], label=number % 3, predicted_class=1)
+    if {said_in!r} == "result":
+        return polytrainer.TrainResult({{"accuracy": 0.5}}, label_key="label")
     with open(os.path.join(fn_args.model_run_dir, "trainer_state.json"), "w") as file:
-        json.dump({"label_key": "label"}, file)
-    return {"accuracy": 0.5}
+        json.dump({{"label_key": "label"}}, file)
+    return {{"accuracy": 0.5}}
 """
     )
-    tested_node.run(module_file=module_file(source, "plain"))
+    tested_node.run(module_file=module_file(source, f"plain_by_{said_in}"))
     html = report(tested_node).read_text()
     assert "Confusion matrix" in html
     assert "Learning curves" not in html
@@ -124,12 +127,12 @@ def test_only_the_chief_writes_a_page(node, saves_a_model, monkeypatch):
 
 
 def test_pipeline_run_and_node_are_named():
-    from polytrainer.executors.report.node import _names
+    from polytrainer.executors.report.names import names_of
 
     told = SimpleNamespace(
         pipeline_node=SimpleNamespace(node_info=SimpleNamespace(id="Trainer.keras")),
         pipeline_info=SimpleNamespace(id="penguins"),
         pipeline_run_id="2026-11-20",
     )
-    assert _names(told) == {"pipeline": "penguins", "run": "2026-11-20", "node": "Trainer.keras"}
-    assert _names(None) == {}
+    assert names_of(told) == {"pipeline": "penguins", "run": "2026-11-20", "node": "Trainer.keras"}
+    assert names_of(None) == {}

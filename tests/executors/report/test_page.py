@@ -9,13 +9,15 @@ from html.parser import HTMLParser
 import pytest
 from pages import HOSTILE
 
+from polytrainer.executors.report.cells import Badge, Gain, Heat, Noted, Range
 from polytrainer.executors.report.page import (
+    Beside,
+    Callout,
     Card,
     Cards,
     Facts,
     Figure,
     Figures,
-    Heat,
     Legend,
     Page,
     Section,
@@ -58,9 +60,15 @@ def everything(word):
         Facts([(word, word), (word, word.encode())], word),
         Table([word, word], [[word, Heat(word, 0.5)]], word, word),
         Figures([Figure(word, "<svg></svg>", [Legend(word, "s1")], word)]),
-        Cards([Card(word, word, [(word, word)])], word, word),
+        Cards([Card(word, word, [(word, word)], Badge(word))], word, word),
+        Beside([Table([word], [[word, Noted(word, word), Badge(word), bar(note=word)]], word, word)], word, word),
     ]
-    return Page(word, word, [(word, word)], [Section(word, blocks), Section("empty", [])]).html()
+    sections = [Section(word, blocks), Section("empty", [])]
+    return Page(word, word, [(word, word)], sections, Callout(word, [word])).html()
+
+
+def bar(**told):
+    return Range((0.2, 0.4), 0.3, (0.0, 1.0), **told)
 
 
 def test_whatever_is_put_into_a_page_is_text():
@@ -69,7 +77,7 @@ def test_whatever_is_put_into_a_page_is_text():
     assert {tag for tag, _ in seen.tags} == {tag for tag, _ in Seen(everything("word")).tags}
     assert not {"script", "img"} & {tag for tag, _ in seen.tags}
     assert not [name for _, attrs in seen.tags for name in attrs if name.startswith("on")]
-    assert seen.text.count(HOSTILE) == 28  # once for each place; the title of the window is one
+    assert seen.text.count(HOSTILE) == 41  # once for each place; the title of the window is one
     assert "empty" not in seen.text
 
 
@@ -91,6 +99,8 @@ def test_a_page_needs_nothing_from_anywhere():
         (1.2e-7, "1.2e-07"),
         (math.nan, "NaN"),
         (-math.inf, "-inf"),
+        (Gain(0.25), "+0.25"),
+        (Gain(math.nan), "+NaN"),
         (Heat(3, 1.0), "3"),
         (b"caf\xc3\xa9 \xff", "café \\xff"),
         ("x" * 500, "x" * 400 + "… (500 characters)"),
@@ -110,6 +120,16 @@ def test_numbers_of_numpy_are_numbers():
 @pytest.mark.parametrize(("strength", "percent"), [(0.256, 26), (-1, 0), (7, 100), (math.nan, 0)])
 def test_the_strength_of_a_cell_is_a_share(strength, percent):
     assert Heat(1, strength).percent == percent
+
+
+def test_a_range_is_drawn_where_its_numbers_are():
+    assert bar(color="good").places == "--low:20.00%;--high:40.00%;--at:30.00%;--tone:var(--good)"
+    assert bar(zero=0.5).places.count("--zero:50.00%") == 1
+    assert bar().said == "0.3, from 0.2 to 0.4"
+    assert Range((-5.0, 5.0), 9.0, (0.0, 1.0)).places.startswith("--low:0.00%;--high:100.00%;--at:100.00%")
+    assert Range((1.0, 1.0), 1.0, (1.0, 1.0)).places.startswith("--low:50.00%")  # no scale: in the middle
+    assert Range(None, 0.3, (0.0, 1.0)).places == ""
+    assert Range((0.2, 0.4), None, (0.0, 1.0)).places == ""
 
 
 def test_figures_are_svg_elements_in_the_colours_of_the_page():

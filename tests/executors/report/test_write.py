@@ -9,7 +9,7 @@ import pytest
 from absl import logging
 from pages import CURVES, HOSTILE, classes, ended, row, values
 
-from polytrainer.executors.report import write
+from polytrainer.executors.report import effort, write
 from polytrainer.executors.report.write import page, write_report
 
 STATE = {
@@ -136,7 +136,7 @@ def test_what_goes_wrong_fails_nothing(tmp_path, monkeypatch, caplog):
 
 def test_without_the_extra_there_is_a_line_that_names_it(tmp_path, monkeypatch, caplog):
     run = ended(tmp_path, state=STATE)
-    monkeypatch.setattr(write, "find_spec", lambda name: None if name == "matplotlib" else True)
+    monkeypatch.setattr(effort, "find_spec", lambda name: None if name == "matplotlib" else True)
     with caplog.at_level("INFO", logger=logging.get_absl_logger().name):
         assert write_report(run) is None
     assert "report.html is left out for want of matplotlib: pip install polytrainer[report]" in caplog.text
