@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.result import TrainResult
     from polytrainer.executors.test_results.public import write_test_results
+    from polytrainer.proto.cluster import PyTorchJob, TFJob, TrainJob
     from polytrainer.proto.comparator_pb2 import ComparatorArgs
+    from polytrainer.proto.resources import TrainerResources
     from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 __all__ = [
@@ -35,11 +37,15 @@ __all__ = [
     "Hashing",
     "KerasTrainer",
     "ModelComparator",
+    "PyTorchJob",
+    "TFJob",
     "TorchBatches",
     "TorchTrainer",
     "TrainArgs",
+    "TrainJob",
     "TrainResult",
     "Trainer",
+    "TrainerResources",
     "Vocabulary",
     "torch_batches",
     "write_test_results",
@@ -60,11 +66,15 @@ _HOMES = {
     "Hashing": "polytrainer.executors.data.encoders",
     "KerasTrainer": "polytrainer.executors.backends.keras.trainer",
     "ModelComparator": "polytrainer.components.model_comparator",
+    "PyTorchJob": "polytrainer.proto.cluster",
+    "TFJob": "polytrainer.proto.cluster",
     "TorchBatches": "polytrainer.executors.data.torch_batches",
     "TorchTrainer": "polytrainer.executors.backends.torch.trainer",
     "TrainArgs": "polytrainer.proto.trainer_pb2",
+    "TrainJob": "polytrainer.proto.cluster",
     "TrainResult": "polytrainer.executors.result",
     "Trainer": "polytrainer.components.trainer",
+    "TrainerResources": "polytrainer.proto.resources",
     "Vocabulary": "polytrainer.executors.data.encoders",
     "torch_batches": "polytrainer.executors.backends.torch.reading",
     "write_test_results": "polytrainer.executors.test_results.public",

@@ -29,6 +29,7 @@ class TrainerSpec(ComponentSpec):  # type: ignore[misc]
         keys.TRAINER_FN: ExecutionParameter(type=str, optional=True),
         keys.CUSTOM_CONFIG: ExecutionParameter(type=str, optional=True),
         keys.RESUME: ExecutionParameter(type=int, optional=True),
+        keys.CLUSTER: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         keys.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),

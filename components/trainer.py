@@ -17,8 +17,11 @@ from tfx.utils import json_utils
 from polytrainer.components.spec import TrainerSpec, with_extra_inputs
 from polytrainer.executors.generic_executor import GenericExecutor
 from polytrainer.proto import args, keys
+from polytrainer.proto import cluster as cluster_lib
 from polytrainer.proto import export_args as export_args_lib
+from polytrainer.proto.cluster import ClusterJob
 from polytrainer.proto.problems import describe
+from polytrainer.proto.resources import TrainerResources
 from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 Text: TypeAlias = str | RuntimeParameter
@@ -76,6 +79,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         custom_config: dict[str, Any] | RuntimeParameter | None = None,
         extra_inputs: Mapping[str, BaseChannel] | None = None,
         resume: bool = True,
+        resources: TrainerResources | None = None,
+        cluster: ClusterJob | None = None,
         custom_executor_spec: executor_spec.ExecutorSpec | None = None,
     ):
         """Describes the training node.
@@ -103,6 +108,10 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
                 `fn_args.extra_inputs[name]`.
             resume: Go on where a run that died was, if inputs, code and arguments are the same (the trainer classes do
                 so; a plain `run_fn` may, with `fn_args.checkpoint_dir`). False: start afresh.
+            resources: What the node asks of the cluster that it runs on. `polytrainer.pipelines.kubeflow.compile` reads
+                it; local runners do not.
+            cluster: `polytrainer.TrainJob`, `PyTorchJob` or `TFJob`: the training runs in the pods of such a job of
+                Kubernetes, and the node follows it.
             custom_executor_spec: Deprecated by TFX; override `EXECUTOR_SPEC` in a subclass.
 
         `module_file`, `run_fn`, `trainer_fn`, `train_args`, `eval_args`, `export_args` and `custom_config` may be
@@ -142,6 +151,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             keys.EXPORT_ARGS: export_args,
             keys.CUSTOM_CONFIG: custom_config,
             keys.RESUME: None if resume else 0,
+            keys.CLUSTER: None if cluster is None else cluster_lib.dumps(cluster),
         }
         declared = {**spec_class.PARAMETERS, **spec_class.INPUTS}
         spec = spec_class(
@@ -151,11 +161,18 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             **{key: Channel(type=parameter.type) for key, parameter in spec_class.OUTPUTS.items()},
         )
         super().__init__(spec=spec, custom_executor_spec=custom_executor_spec)
+        self.resources = _checked_resources(resources)
 
         from tfx.components.util import udf_utils  # brings all of tfx.components, TensorFlow included, with it
 
         if udf_utils.should_package_user_modules():
             udf_utils.add_user_module_dependency(self, keys.MODULE_FILE, keys.MODULE_PATH)
+
+
+def _checked_resources(resources: Any) -> TrainerResources | None:
+    if resources is not None and not isinstance(resources, TrainerResources):
+        raise TypeError(f"resources: got {resources!r}; expected a polytrainer.TrainerResources.")
+    return resources
 
 
 def _exactly_one_entry_point(module_file: Any, run_fn: Any, trainer_fn: Any) -> None:

@@ -27,12 +27,18 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             input_dict: Artifacts by the keys of `TrainerSpec.INPUTS`.
             output_dict: The `model` and `model_run` artifacts to write, and `test_results` where the spec has it; their
                 properties are set.
-            exec_properties: Values by the keys of `TrainerSpec.PARAMETERS`.
+            exec_properties: Values by the keys of `TrainerSpec.PARAMETERS`. With `cluster` the pods of a training job
+                do all this, and this process waits for them.
 
         Raises:
             PreflightError: Before training, if anything is wrong with inputs, arguments or the user's code.
             TrainingError: After it, if no usable model was written.
         """
+        if exec_properties.get(keys.CLUSTER):
+            from polytrainer.executors.distributed.kubernetes import launch
+
+            launch.run(self, input_dict, output_dict, exec_properties)
+            return
         # a pipeline definition imports this class: what a run needs is imported when there is one
         from polytrainer.executors import fn_args as fn_args_lib
         from polytrainer.executors import preflight, publish, training, verify

@@ -18,6 +18,7 @@ RUN_FN = "run_fn"
 TRAINER_FN = "trainer_fn"
 CUSTOM_CONFIG = "custom_config"
 RESUME = "resume"
+CLUSTER = "cluster"
 
 MODEL = "model"
 MODEL_RUN = "model_run"

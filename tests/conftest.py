@@ -16,7 +16,9 @@ import pytest
 from polytrainer.executors.backends import triton_beside_tensorflow
 
 # fixtures, in tests/support
-pytest_plugins = ["aten_calls", "comparisons", "results", "splits", "stores", "trainings", "transforms"]
+pytest_plugins = [
+    "aten_calls", "comparisons", "kubernetes_api", "results", "splits", "stores", "trainings", "transforms",
+]  # fmt: skip
 ROOT = Path(__file__).parents[1]
 
 triton_beside_tensorflow.install()  # tests import TensorFlow and PyTorch in any order, in one process

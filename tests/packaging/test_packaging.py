@@ -98,7 +98,7 @@ def test_an_unknown_name_lists_the_known_ones(checkout):
     source = "import polytrainer\ntry:\n polytrainer.Trianer\nexcept AttributeError as error: print(error)"
     said = run_python(source, checkout)
     assert said.startswith("module 'polytrainer' has no attribute 'Trianer'; it has ")
-    assert "TrainArgs, TrainResult, Trainer" in said
+    assert "TrainArgs, TrainJob, TrainResult, Trainer" in said
 
 
 def test_regenerating_the_protos_changes_nothing(checkout, tmp_path):
