@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from polytrainer.pipelines.cli import compare, runs
-from polytrainer.pipelines.errors import MetadataError
+from polytrainer.pipelines.cli import compare, kubeflow, runs
+from polytrainer.pipelines.errors import PipelineError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,15 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `polytrainer runs | head`; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except MetadataError as error:
+    except PipelineError as error:
         print(f"polytrainer: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="polytrainer", description="What Trainers have done, from ML Metadata.")
+    parser = argparse.ArgumentParser(prog="polytrainer", description="What Trainers have done, and Kubeflow.")
     subcommands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (runs, compare):
+    for module in (runs, compare, kubeflow):
         module.add_to(subcommands)
     return parser

@@ -1,0 +1,1 @@
+"""A compiled pipeline, run on this machine as the launcher of Kubeflow Pipelines would run it."""
