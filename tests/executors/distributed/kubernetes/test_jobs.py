@@ -39,20 +39,6 @@ TORCH = """
 
     run_fn = Mine("label", metrics=["accuracy"]).run_fn
 """
-KERAS = """
-    import tensorflow as tf
-    from polytrainer import KerasTrainer
-
-    class Mine(KerasTrainer):
-        def model_fn(self):
-            inputs = {"x": tf.keras.Input((1,), name="x")}
-            out = tf.keras.layers.Dense(1, activation="sigmoid", name="out")(inputs["x"])
-            model = tf.keras.Model(inputs, out)
-            model.compile(tf.keras.optimizers.SGD(0.1), "binary_crossentropy")
-            return model
-
-    run_fn = Mine(label_key="label").run_fn
-"""
 
 
 def run(node):
@@ -127,21 +113,6 @@ def test_two_pods_train_one_model_through_local_dag_runner_and_go_on_after_an_ev
     assert Path(model.uri, "Format-Serving", "weights.pt").exists()
     kubernetes.wait_for(lambda: not kubernetes.jobs)
     assert not list(tmp_path.glob("runs/Trainer/.checkpoints/*"))
-
-
-def test_two_workers_of_a_tf_job_train_one_model(kubernetes, node, module_file, tmp_path):
-    node.give("schema", "Schema", "schema", {"schema.pbtxt": SCHEMA})
-    node.exec_properties["module_file"] = module_file(KERAS, "keras_module")
-    train_args = {"num_epochs": 3, "batch_size": 8, "strategy": "multi_worker_mirrored"}
-    node.exec_properties["train_args"] = json.dumps(train_args)
-    job = TFJob(image="trainer:1", nodes=2, volumes={"runs": str(tmp_path)}, poll_seconds=0.2, resources=IMAGE)
-    on(job, node, tmp_path)
-    run(node)
-    assert Path(node.model.uri, "Format-Serving", "saved_model.pb").exists()
-    assert node.model.get_string_custom_property("framework") == "keras"
-    assert node.model.get_int_custom_property("train_steps") == 3
-    assert node.model.get_string_custom_property("executor") == "OwnExecutor"
-    assert [pod.env["TF_CONFIG"].count("127.0.0.1") for pod in kubernetes.past or kubernetes.pods] == [2, 2]
 
 
 def test_a_rank_that_raises_gives_its_traceback_and_tells_kubernetes(kubernetes, node, module_file, tmp_path):
