@@ -17,6 +17,7 @@ from polytrainer.proto import args, keys
 from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 Artifacts = dict[str, list[Artifact]]
+CHECKPOINT_ROOT = "POLYTRAINER_CHECKPOINT_ROOT"
 # the module's own path is that of a wheel whose name holds a hash of the code; the code itself counts instead
 _TRAINING_FOLLOWS_FROM = (keys.TRAIN_ARGS, keys.EVAL_ARGS, keys.CUSTOM_CONFIG, keys.RUN_FN, keys.TRAINER_FN)
 
@@ -34,7 +35,9 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
         eval_split_files: File patterns by split, for each of `eval_args.splits`; `eval_files` has them all in one list.
         test_files: File patterns by split, for each of `eval_args.test_splits`.
         checkpoint_dir: A folder that outlives a failed run and is found again by the next one with the same inputs,
-            code and arguments; removed when the run succeeds. None where outputs are not on a local file system.
+            code and arguments; removed when the run succeeds. Beside the node's outputs, or in the folder that the
+            environment variable POLYTRAINER_CHECKPOINT_ROOT names; None without it where outputs are not on a local
+            file system.
         test_results_dir: The folder of the `test_results`, see `polytrainer.write_test_results`; None where the node
             has no such output, which is so behind TFX's own Trainer.
         extra_inputs: Artifacts by the name given in `Trainer(extra_inputs={name: channel})`.
@@ -100,11 +103,15 @@ def _patterns(input_dict: Artifacts, splits: Iterable[str]) -> dict[str, list[st
 def _checkpoint_dir(
     model_uri: str, input_dict: Artifacts, exec_properties: dict[str, Any], code_fingerprint: str
 ) -> str | None:
-    """`<node folder>/.checkpoints/<fingerprint>`: TFX gives each try new output folders, inside the same node's."""
-    if "://" in model_uri:
+    """`<node folder>/.checkpoints/<fingerprint>`: TFX gives each try new output folders, inside the same node's.
+
+    Where these are gone with the machine, or in a bucket, CHECKPOINT_ROOT can name a folder that stays.
+    """
+    root = os.environ.get(CHECKPOINT_ROOT)
+    if "://" in model_uri and not root:
         return None
     said = {key: value for key, value in exec_properties.items() if key in _TRAINING_FOLLOWS_FROM}
     inputs = {key: [artifact.uri for artifact in artifacts] for key, artifacts in input_dict.items()}
     name = fingerprint({"inputs": inputs, "properties": said, "code": code_fingerprint})
     node_folder = os.path.dirname(os.path.dirname(model_uri))  # above <output key>/<execution>
-    return os.path.join(node_folder, ".checkpoints", name)
+    return os.path.join(root or os.path.join(node_folder, ".checkpoints"), name)

@@ -131,6 +131,16 @@ def test_outputs_on_a_remote_file_system_have_no_checkpoint_folder(node):
     assert fn_args._checkpoint_dir("gs://bucket/Trainer/model/1", node.input_dict, node.exec_properties, "") is None
 
 
+def test_checkpoints_can_be_on_a_volume_that_outlives_the_machine(node, monkeypatch):
+    from polytrainer.executors import fn_args
+
+    beside_outputs = checkpoint_dir(node)
+    monkeypatch.setenv("POLYTRAINER_CHECKPOINT_ROOT", "/checkpoints")
+    assert checkpoint_dir(node) == f"/checkpoints/{Path(beside_outputs).name}"
+    in_a_bucket = fn_args._checkpoint_dir("gs://bucket/Trainer/model/1", node.input_dict, node.exec_properties, "")
+    assert in_a_bucket.startswith("/checkpoints/")
+
+
 def checkpoint_dir(node, number=1, code="a fingerprint"):
     from polytrainer.executors import fn_args
 
