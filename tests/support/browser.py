@@ -76,3 +76,20 @@ def seen(file: Path, *, width: int, dark: bool = False) -> dict[str, Any]:
     text, _ = run(frame, "--dump-dom", width=max(width, 500), dark=dark)
     [told] = re.findall(r'data-seen="([^"]*)"', text)
     return dict(json.loads(html.unescape(told)))
+
+
+def check_readable(file: Path, *, title: str, figures: int, width: int, dark: bool) -> None:
+    """A page of ours fits a window, in its colours, with figures that can be read."""
+    told = seen(file, width=width, dark=dark)
+    assert (told["width"], told["dark"]) == (width, dark)
+    assert told["scrolls"] <= width
+    assert told["wide"] == []
+    assert told["title"] == title  # which no data has changed
+    assert told["paper"] == ("rgb(18, 22, 28)" if dark else "rgb(255, 255, 255)")
+    assert len(told["figures"]) == figures
+    for drawn_width, height, text_height in told["figures"]:
+        assert 280 <= drawn_width <= 460
+        assert 150 <= height <= 400
+        assert text_height >= 9  # px
+    assert ("rgb(108, 171, 255)" if dark else "rgb(31, 111, 235)") in told["colors"]
+    assert told["unresolved"] == 0

@@ -44,19 +44,7 @@ def test_the_console_stays_empty(page):
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_it_fits_and_can_be_read(page, width, dark):
-    seen = browser.seen(page, width=width, dark=dark)
-    assert (seen["width"], seen["dark"]) == (width, dark)
-    assert seen["scrolls"] <= width
-    assert seen["wide"] == []
-    assert seen["title"] == "Training"  # which no data has changed
-    assert seen["paper"] == ("rgb(18, 22, 28)" if dark else "rgb(255, 255, 255)")
-    assert len(seen["figures"]) == 11
-    for drawn_width, height, text_height in seen["figures"]:
-        assert 280 <= drawn_width <= 460
-        assert 150 <= height <= 400
-        assert text_height >= 9  # px
-    assert ("rgb(108, 171, 255)" if dark else "rgb(31, 111, 235)") in seen["colors"]
-    assert seen["unresolved"] == 0
+    browser.check_readable(page, title="Training", figures=11, width=width, dark=dark)
 
 
 def test_it_prints(page, tmp_path):
