@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from polytrainer.pipelines.quiet import quieten
 
 _BACKENDS = {"penguins": ("keras", "estimator", "torch"), "digits": ("torch",)}
 
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs a ready pipeline and prints what came of it."""
     options = _parse(argv)
     if not options.verbose:
-        _quieten()
+        quieten()
     print("importing TFX (10 s)", flush=True)
 
     from polytrainer.pipelines import local_runner
@@ -94,15 +94,6 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected a number from 1")
     return int(text)
-
-
-def _quieten() -> None:
-    """Silences what TFX's dependencies say at import and in their native code; must come before they are imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("PIP_QUIET", "1")
-    os.environ.setdefault("PIP_ROOT_USER_ACTION", "ignore")
-    for category in (FutureWarning, DeprecationWarning, UserWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"(google|apache_beam|tensorflow|tfx|torch|keras)")
 
 
 if __name__ == "__main__":

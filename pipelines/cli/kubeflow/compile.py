@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from polytrainer.pipelines.cli import pipeline_function
+from polytrainer.pipelines.quiet import quieten
 
 
 def add_to(subcommands: Any) -> None:
@@ -29,7 +29,7 @@ def add_to(subcommands: Any) -> None:
 
 def write(options: argparse.Namespace) -> None:
     """Compiles and says what was written."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow says of the machine, which nobody asked
+    quieten()
     from polytrainer.pipelines import kubeflow
 
     size = {} if options.max_bytes is None else {"max_bytes": options.max_bytes}
