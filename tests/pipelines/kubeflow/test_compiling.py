@@ -163,7 +163,7 @@ def test_kfp_loads_it(compiled):
 
 
 def test_kfp_kubernetes_reads_back_what_was_written(documents):
-    """With KFP's own proto, where `kfp-kubernetes` is installed; TFX does not bring it."""
+    """With KFP's own proto, where `kfp-kubernetes` is installed, which is on TFX 1.21."""
     proto = pytest.importorskip("kfp.kubernetes.kubernetes_executor_config_pb2")
     from google.protobuf import json_format
 

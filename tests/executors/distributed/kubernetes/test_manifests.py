@@ -162,6 +162,17 @@ def test_the_schema_refuses_what_a_cluster_would(change, said):
     assert said in "".join(problems(definition("trainjobs")["schema"], job))
 
 
+@pytest.mark.newest
+@pytest.mark.parametrize("options", [{"image": "trainer:1"}, EVERYTHING])
+def test_kubeflow_trainer_s_own_models_keep_every_field(options):
+    """Its API's models leave out what they do not know; where they are installed, which is on TFX 1.21."""
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    written = made(TrainJob(**options))
+    read = models.TrainerV1alpha1TrainJob.from_dict(written).to_dict()
+    assert dropped(written, read) == []
+    assert read["spec"]["trainer"] == written["spec"]["trainer"]
+
+
 def test_what_a_cluster_has_not_kept_is_found():
     said = {"trainer": {"image": "a", "env": [{"name": "b", "value": "c"}]}, "runtimePatches": [{"manager": "d"}]}
     stored = {"trainer": {"image": "a", "env": [{"name": "b"}]}, "suspend": False}
