@@ -120,9 +120,9 @@ class PrintProgress(Callback):  # type: ignore[misc]
 
 
 class KeepHistory(Callback):  # type: ignore[misc]
-    """Keeps a row of metrics an epoch, and writes them all as a CSV file."""
+    """Keeps a row of metrics an epoch, and writes them all as a CSV file, if this process is to write one."""
 
-    def __init__(self, progress: Progress, path: str):
+    def __init__(self, progress: Progress, path: str | None):
         super().__init__()
         self.progress, self.path = progress, path
 
@@ -130,7 +130,8 @@ class KeepHistory(Callback):  # type: ignore[misc]
         """Adds a row."""
         row = {"step": self.progress.step, "epoch": self.progress.step / self.progress.schedule.steps_per_epoch}
         self.progress.history.append({**row, **{name: float(value) for name, value in (logs or {}).items()}})
-        write_csv(self.path, self.progress.history)
+        if self.path is not None:
+            write_csv(self.path, self.progress.history)
 
 
 class StopEarly(Callback):  # type: ignore[misc]

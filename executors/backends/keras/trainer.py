@@ -144,11 +144,13 @@ class KerasTrainer(BaseTrainer):
         there where `TrainArgs` ask for it; `checkpoint` saves what a run that died is resumed from.
         """
         train_args, logs = self.fn_args.train_args, os.path.join(self.fn_args.model_run_dir, "logs")
+        # workers have the same folders: of two that write one file, one may take away what the other is at
+        history = os.path.join(logs, "metrics.csv") if is_chief() else None
         used: dict[str, Any] = {
             "count": callbacks_lib.CountSteps(progress),
             "timings": callbacks_lib.TimeEvaluations(self.timings),
             "progress": callbacks_lib.PrintProgress(progress, train_args.log_every_n_steps),
-            "history": callbacks_lib.KeepHistory(progress, os.path.join(logs, "metrics.csv")),
+            "history": callbacks_lib.KeepHistory(progress, history),
         }
         if is_chief():
             used["tensorboard"] = tf.keras.callbacks.TensorBoard(logs)
