@@ -33,7 +33,7 @@ class ModelComparatorExecutor(base_beam_executor.BaseBeamExecutor):  # type: ign
         # a pipeline definition imports this class: what a run needs is imported when there is one
         from polytrainer.executors.comparison import decision, measuring, participants, publish, statistics, table
         from polytrainer.executors.comparison.page.write import write_page
-        from polytrainer.executors.report.names import names_of
+        from polytrainer.executors.names import names_of
 
         self._log_startup(input_dict, output_dict, exec_properties)
         args = args_lib.parse(exec_properties[keys.COMPARATOR_ARGS], ComparatorArgs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polytrainer.executors.frameworks import framework_of, version_of
-from polytrainer.executors.report.names import names_of
+from polytrainer.executors.names import names_of
 from polytrainer.executors.report.run import Run
 from polytrainer.executors.report.write import best_effort, write_report
 from polytrainer.executors.result import TrainResult

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfx.dsl.io import fileio
 
+from polytrainer.executors import run_record
 from polytrainer.executors.distributed.kubernetes.rank_error import RankError
 from polytrainer.proto import keys
 
@@ -78,12 +79,7 @@ class Handover:
         return json.loads(_content(path)) if fileio.exists(path) else None
 
     def _write(self, name: str, said: Any) -> None:
-        """Whole, or not at all, for whoever looks."""
-        path = self._path(name)
-        fileio.makedirs(os.path.dirname(path))
-        with fileio.open(f"{path}.partial", "wb") as file:
-            file.write(json.dumps(said).encode())
-        fileio.rename(f"{path}.partial", path, overwrite=True)
+        run_record.write(self._path(name), json.dumps(said).encode())
 
 
 def _content(path: str) -> bytes:

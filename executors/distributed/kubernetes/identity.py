@@ -13,6 +13,7 @@ from tfx.types import Artifact
 
 from polytrainer.executors.checkpoints import fingerprint
 from polytrainer.executors.distributed.kubernetes.manifests import OPTIONS
+from polytrainer.executors.names import names_of
 from polytrainer.proto import cluster, keys
 
 Artifacts = dict[str, list[Artifact]]
@@ -49,11 +50,5 @@ def marks(executor: base_executor.BaseExecutor, options: cluster.ClusterJob) -> 
 
 
 def names(executor: base_executor.BaseExecutor) -> dict[str, str]:
-    """Of pipeline, run and node, as far as the runner has told them."""
-    context = executor._context
-    node, pipeline = getattr(context, "pipeline_node", None), getattr(context, "pipeline_info", None)
-    return {
-        "pipeline": pipeline.id if pipeline else "",
-        "run": getattr(context, "pipeline_run_id", None) or "",
-        "node": node.node_info.id if node else "",
-    }
+    """Of pipeline, run and node; empty where the runner has not told them."""
+    return {"pipeline": "", "run": "", "node": "", **names_of(executor._context)}

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
+from tfx.utils import io_utils
 
 from polytrainer.executors import preflight, user_code
 from polytrainer.executors.distributed import strategies
@@ -159,20 +160,10 @@ def _bring_home(handover: Handover, wanted: Artifacts, ours: Artifacts) -> None:
         raise TrainingError(Problem("the training job", got, expected, "Do its pods see that folder?"))
     for key, artifacts in artifact_utils.parse_artifact_dict(result).items():
         for theirs, place, artifact in zip(artifacts, wanted[key], ours[key], strict=True):
-            if theirs.uri != place.uri:
+            if theirs.uri != place.uri and fileio.exists(theirs.uri):  # an output need not be written: test results
                 logging.info("Copying %s from %s.", key, theirs.uri)
-                _copy(theirs.uri, place.uri)
+                io_utils.copy_dir(theirs.uri, place.uri)
             for name in ("properties", "custom_properties"):
                 told, known = getattr(theirs.mlmd_artifact, name), getattr(artifact.mlmd_artifact, name)
                 for each in told:
                     known[each].CopyFrom(told[each])
-
-
-def _copy(source: str, target: str) -> None:
-    if not fileio.exists(source):
-        return  # an output that was not written, as test results may be
-    for folder, _, names in fileio.walk(source):
-        there = os.path.join(target, os.path.relpath(folder, source)) if folder.rstrip("/") != source else target
-        fileio.makedirs(there)
-        for name in names:
-            fileio.copy(os.path.join(folder, name), os.path.join(there, name), overwrite=True)

@@ -127,7 +127,7 @@ def test_only_the_chief_writes_a_page(node, saves_a_model, monkeypatch):
 
 
 def test_pipeline_run_and_node_are_named():
-    from polytrainer.executors.report.names import names_of
+    from polytrainer.executors.names import names_of
 
     told = SimpleNamespace(
         pipeline_node=SimpleNamespace(node_info=SimpleNamespace(id="Trainer.keras")),
