@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from absl import logging
@@ -42,28 +43,33 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         # a pipeline definition imports this class: what a run needs is imported when there is one
         from polytrainer.executors import fn_args as fn_args_lib
         from polytrainer.executors import preflight, publish, training, verify
+        from polytrainer.executors.checkpoint_lock import locked
         from polytrainer.executors.checkpoints import remove_checkpoints
         from polytrainer.executors.distributed.ranks import is_chief
         from polytrainer.executors.report.node import write_node_report
+        from polytrainer.executors.termination import Termination
 
         self._log_startup(input_dict, output_dict, exec_properties)
-        with preflight.passed(input_dict, output_dict, exec_properties) as user_code:
+        with ExitStack() as stack:
+            user_code = stack.enter_context(preflight.passed(input_dict, output_dict, exec_properties))
             code_fingerprint = user_code.location.fingerprint
             fn_args = fn_args_lib.resolve(input_dict, output_dict, exec_properties, code_fingerprint)
+            stack.enter_context(locked(fn_args.checkpoint_dir if is_chief() else None))
             if exec_properties.get(keys.RESUME) == 0:
                 remove_checkpoints(fn_args.checkpoint_dir)
             started = time.monotonic()
             result = training.train(user_code, fn_args)
             seconds = time.monotonic() - started
+            # up to the end of what is published the checkpoint stays: whatever fails here is not trained again
+            stack.enter_context(Termination.exits_at_once(result.steps))
             # of the processes of a multi-worker job only the chief has written a model
             models = verify.verify(fn_args) if is_chief() else []
+            for key in (keys.MODEL, keys.MODEL_RUN):
+                publish.describe(output_dict[key][0], result, user_code, models, seconds)
+            for artifact in output_dict.get(keys.TEST_RESULTS, []):
+                publish.describe_test_results(artifact)
             if is_chief():
+                artifacts = (input_dict, output_dict)
+                write_node_report(fn_args, result, user_code, models, seconds, artifacts, self._context)
                 remove_checkpoints(fn_args.checkpoint_dir)
-        for key in (keys.MODEL, keys.MODEL_RUN):
-            publish.describe(output_dict[key][0], result, user_code, models, seconds)
-        for artifact in output_dict.get(keys.TEST_RESULTS, []):
-            publish.describe_test_results(artifact)
-        if is_chief():
-            artifacts = (input_dict, output_dict)
-            write_node_report(fn_args, result, user_code, models, seconds, artifacts, self._context)
         logging.info("Trained in %.1f s. Models: %s. ModelRun: %s", seconds, models, fn_args.model_run_dir)

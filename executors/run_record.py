@@ -9,7 +9,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -23,6 +24,60 @@ def write_csv(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write(path, text.getvalue().encode())
+
+
+class MetricsCsv:
+    """A metrics.csv that grows with the history of a training: new rows are appended.
+
+    It is written whole when it is begun, as a resumed run has new output folders and the rows from before belong into
+    them too, and when a row has a column that none before had.
+
+    Args:
+        path: Of the file, on any file system that TensorFlow knows.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._columns: list[str] = []
+        self._count = 0
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Brings the file up to the rows, of which those that were written before are still the first ones."""
+        from tensorflow.io import gfile
+
+        new = rows[self._count :]
+        columns = dict.fromkeys(name for row in new for name in row)
+        if not self._count or len(rows) < self._count or not set(columns) <= set(self._columns):
+            self._columns = list(dict.fromkeys(name for row in rows for name in row))
+            write_csv(self._path, rows)
+        elif new:
+            text = io.StringIO(newline="")
+            csv.DictWriter(text, self._columns).writerows(new)
+            with gfile.GFile(self._path, "ab") as file:
+                file.write(text.getvalue().encode())
+        self._count = len(rows)
+
+
+class Throttle:
+    """Lets something through that takes longer the longer a training gets, so seldom that it costs little of its time.
+
+    Args:
+        share: Of the time, that it may take at most.
+        interval: Seconds between two times, at least.
+    """
+
+    def __init__(self, share: float = 0.01, interval: float = 5.0):
+        self._share, self._interval = share, interval
+        self._next = 0.0
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Calls the function if it is time to."""
+        started = time.monotonic()
+        if started < self._next:
+            return
+        function()
+        now = time.monotonic()
+        self._next = now + max(self._interval, (now - started) / self._share)
 
 
 def write_state(model_run_dir: str, state: Mapping[str, Any]) -> None:

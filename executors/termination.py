@@ -38,12 +38,32 @@ class Termination:
             signal.signal(signal.SIGTERM, before)
 
     @staticmethod
-    def error(step: int) -> TrainingError:
-        """What to raise once the training is saved at a step."""
+    @contextmanager
+    def exits_at_once(step: int | None) -> Iterator[None]:
+        """Raises the error of a training that is saved at a step as soon as SIGTERM comes, within the context.
+
+        For all that comes after the last step: a checkpoint is there, and nothing is lost by stopping anywhere.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def raise_error(*_: object) -> None:
+            raise Termination.error(step)
+
+        before = signal.signal(signal.SIGTERM, raise_error)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    @staticmethod
+    def error(step: int | None) -> TrainingError:
+        """What to raise once the training is saved at a step; None: the user's code knows what of it is saved."""
         return TrainingError(
             Problem(
                 "the training",
-                f"SIGTERM; it is saved at step {step}",
+                "SIGTERM" if step is None else f"SIGTERM; it is saved at step {step}",
                 "to go on to its end",
                 "Start the same pipeline again, and it goes on from there.",
             )

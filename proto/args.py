@@ -27,6 +27,7 @@ _UNITS = {
     "eval_every_n_steps": "steps",
     "eval_every_n_epochs": "epochs",
     "data_cache_mb": "MiB",
+    "max_steps_per_epoch": "steps",
 }
 PRECISIONS = ("32", "bf16-mixed", "16-mixed", "bf16-true")
 STRATEGIES = ("default", "mirrored", "multi_worker_mirrored", "single", "ddp", "fsdp")
@@ -46,6 +47,8 @@ PYTORCH_ONLY = (
     "reset_optimizer",
     "data_cache_mb",
     "data_mode",
+    "find_unused_parameters",
+    "sync_batch_norm",
 )
 # PyMarlin's names of its backends: strategy and precision
 _ALIASES = {"sp": ("single", ""), "sp-amp": ("single", "16-mixed"), "ddp-amp": ("ddp", "16-mixed")}
@@ -55,8 +58,11 @@ _AT_MOST_ONE = (
     ("eval_every_n_steps", "eval_every_n_epochs", "both say when to evaluate"),
 )
 _MODES = ("min", "max")
-_MORE_IS_BETTER = ("accuracy", "acc", "auc", "auroc", "precision", "recall", "f1")
-_LESS_IS_BETTER = ("loss", "error", "mae", "mse", "rmse", "crossentropy")
+_MORE_IS_BETTER = (
+    "accuracy", "acc", "auc", "auroc", "precision", "recall", "f1",
+    "kappa", "mcc", "pearson", "r2", "sensitivity", "spearman", "specificity",
+)  # fmt: skip
+_LESS_IS_BETTER = ("loss", "error", "mae", "mape", "mse", "rmse", "crossentropy", "perplexity")
 
 
 def parse(value: Message | Mapping[str, Any] | str | None, kind: type[Args]) -> Args:
@@ -170,6 +176,9 @@ def _keep_checkpoints(train_args: TrainArgs) -> list[Problem]:
         for field, value in (("last", kept.last), ("best", kept.best))
         if value < 0
     ]
+    if kept.metric and not kept.best and not train_args.HasField("early_stopping"):
+        got = f"the metric {kept.metric!r} with best=0, which keeps nothing by it"
+        problems.append(Problem("train_args.keep_checkpoints", got, "best=1 or more, or no metric"))
     return problems
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import platform
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from absl import logging
 
-from polytrainer.executors.backends import testing
+from polytrainer.executors.backends import testing, user_arguments
+from polytrainer.executors.backends.example_weights import (
+    LABELS_AT_ONCE,
+    balanced_weights,
+    labels_of,
+    weight_of_examples,
+    weights_of_classes,
+)
 from polytrainer.executors.data import dataset, examples, feature_specs
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.errors import PreflightError, TrainingError
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.test_results.results import Results
+    from polytrainer.proto.trainer_pb2 import TrainArgs
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -43,7 +53,7 @@ class Schedule:
     Attributes:
         num_examples: Examples in the training splits.
         batch_size: Examples in a batch; the last of an epoch may be smaller.
-        steps_per_epoch: Batches in an epoch.
+        steps_per_epoch: Batches in an epoch; `TrainArgs.max_steps_per_epoch` at most.
         total_steps: Steps after which training ends.
     """
 
@@ -53,10 +63,20 @@ class Schedule:
     total_steps: int
 
     @classmethod
-    def of(cls, num_examples: int, batch_size: int, num_steps: int, num_epochs: int) -> Schedule:
-        """Steps as given; else epochs as given; else one epoch."""
-        steps_per_epoch = math.ceil(num_examples / batch_size)
-        return cls(num_examples, batch_size, steps_per_epoch, num_steps or steps_per_epoch * (num_epochs or 1))
+    def of(cls, num_examples: int, batch_size: int, train_args: TrainArgs) -> Schedule:
+        """Steps as given; else epochs as given; else one epoch. An epoch is as long as the batches and a limit allow.
+
+        Raises:
+            PreflightError: If no batch of an epoch is full, and only full ones are trained on.
+        """
+        full, rest = divmod(num_examples, batch_size)
+        steps_per_epoch = full + (rest > 0 and not train_args.drop_last)
+        if not steps_per_epoch:
+            got = f"batches of {batch_size}, of {num_examples} examples, with drop_last"
+            raise PreflightError([Problem("train_args.batch_size", got, "one full batch in an epoch")])
+        steps_per_epoch = min(steps_per_epoch, train_args.max_steps_per_epoch or steps_per_epoch)
+        total_steps = train_args.num_steps or steps_per_epoch * (train_args.num_epochs or 1)
+        return cls(num_examples, batch_size, steps_per_epoch, total_steps)
 
     @property
     def num_epochs(self) -> int:
@@ -98,6 +118,7 @@ class BaseTrainer:
         "_is_raw",
         "_transform_layer",
         "timings",
+        "_weight_by_class",
     )
 
     def __init__(
@@ -107,6 +128,11 @@ class BaseTrainer:
         feature_spec: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
         raw_label_key: str | None = None,
+        weight_key: str | None = None,
+        raw_weight_key: str | None = None,
+        class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
+        params: Mapping[str, Any] | None = None,
+        allow_unknown: bool = False,
         **arguments: Any,
     ):
         """Describes a training.
@@ -118,18 +144,40 @@ class BaseTrainer:
             defaults: Values for features that an example may lack, by name; they become dense, `[batch, 1]`.
             raw_label_key: Name of the label before Transform. By default found: the raw feature called like the label,
                 or like its beginning (`species` for `species_xf`), that the other features do not need.
-            **arguments: Anything; each becomes an instance variable.
+            weight_key: Name of the feature that says how much an example counts, in the loss, the metrics and the test
+                results: one number, 0 or more, float32. The model does not see it. A batch is then `(features, label,
+                weight)`, the weight `[batch]`.
+            raw_weight_key: Name of the weight before Transform; found as the label's is.
+            class_weights: How much the examples of a class count in the loss while training, by the label's number (1
+                for those that are not named); evaluations count each example by its own weight only. "balanced": in
+                inverse proportion to their number in the training splits (n / (classes * n_class), as in scikit-learn).
+            params: Arguments of your own as a dict, `self.params`; hyperparameters override its entries, too.
+            allow_unknown: Whether arguments of any name are taken.
+            **arguments: Those of your own: annotated class attributes (`hidden: int = 16`), or names that a method of
+                your class uses. Each becomes an instance variable.
 
         Raises:
-            TypeError: If an argument has the name of a method or attribute.
+            TypeError: If an argument has the name of a method or attribute, or nothing uses it.
         """
-        taken = sorted(name for name in arguments if hasattr(type(self), name))
-        if taken:
-            raise TypeError(f"{type(self).__name__}: got arguments called {taken}, which it needs for its own methods.")
+        self._check_arguments(arguments, allow_unknown)
         self.label_key, self.raw_label_key = label_key, raw_label_key
+        self.weight_key, self.raw_weight_key, self.class_weights = weight_key, raw_weight_key, class_weights
         self._given_spec, self._defaults = feature_spec, dict(defaults or {})
-        self._arguments = tuple(arguments)
-        vars(self).update(arguments)
+        self.params = dict(params or {})
+        own = {**user_arguments.defaults(type(self)), **arguments}
+        self._arguments = tuple(own)
+        vars(self).update(own)
+
+    def _check_arguments(self, arguments: Mapping[str, Any], allow_unknown: bool) -> None:
+        """Refuses arguments that nothing uses; those of TorchTrainer and the like are its own parameters."""
+        documented: dict[str, None] = {}
+        for kind in type(self).__mro__:
+            if "__init__" in vars(kind) and kind.__module__.startswith("polytrainer.executors."):
+                parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+                documented.update((each.name, None) for each in parameters if each.kind is not each.VAR_KEYWORD)
+        documented.pop("self", None)
+        own = {name: value for name, value in arguments.items() if name not in documented}
+        user_arguments.check(type(self), own, documented, allow_unknown=allow_unknown)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is worked out anew for each run: much of it cannot be pickled."""
@@ -150,7 +198,8 @@ class BaseTrainer:
             first_step: Batches that a training which is resumed has seen already.
 
         Returns:
-            `(features, label)`, features by name, `[batch, …]`; only the features without a `label_key`.
+            `(features, label)`, features by name, `[batch, …]`; only the features without a `label_key`; with weights
+            `(features, label, weight)`, the weight `[batch]`.
         """
         if training:
             batches = dataset.endless_epochs(
@@ -160,11 +209,12 @@ class BaseTrainer:
                 seed=self.seed,
                 first_step=first_step,
                 steps_per_epoch=self.schedule.steps_per_epoch,
+                drop_last=self.fn_args.train_args.drop_last,
             )
         else:
             batch_size = self.fn_args.eval_args.batch_size or self.schedule.batch_size
             batches = dataset.epoch(files, self._stored_spec, batch_size)
-        return batches.map(self._features_and_label)
+        return batches.map(lambda features: self._batch(features, training=training))
 
     def test_fn(self, model: Any) -> dict[str, float]:
         """Metrics of the trained model on each of `EvalArgs.test_splits`, as `<split>.<metric>`.
@@ -242,7 +292,7 @@ class BaseTrainer:
         else:
             num_examples = dataset.count_examples(self.files(self.fn_args.train_files))
         batch_size = train_args.batch_size or DEFAULT_BATCH_SIZE
-        return Schedule.of(num_examples, batch_size, train_args.num_steps, train_args.num_epochs)
+        return Schedule.of(num_examples, batch_size, train_args)
 
     @cached_property
     def timings(self) -> Timings:
@@ -256,7 +306,14 @@ class BaseTrainer:
             TrainingError: If the model's features cannot be made without the raw label.
         """
         try:
-            return interface(self.feature_spec, self.label_key, self.transform_output, self.raw_label_key)
+            return interface(
+                self.feature_spec,
+                self.label_key,
+                self.transform_output,
+                self.raw_label_key,
+                self.weight_key,
+                self.raw_weight_key,
+            )
         except ValueError as error:
             raise TrainingError(Problem("the serving signature", str(error), "a raw label of its own")) from error
 
@@ -297,13 +354,40 @@ class BaseTrainer:
             return dict(self.transform_output.raw_feature_spec())
         return self.feature_spec
 
-    def _features_and_label(self, features: dict[str, Any]) -> Any:
+    def _batch(self, features: dict[str, Any], *, training: bool = False) -> Any:
+        """A batch as `input_fn` has it: features, or features and label, or with the weight, too."""
+        features, label, weight = self._parts(features)
+        if label is None:
+            return features
+        if training and self.class_weights is not None:
+            factor = weights_of_classes(label, self._weight_by_class)
+            weight = factor if weight is None else weight * factor
+        return (features, label) if weight is None else (features, label, weight)
+
+    def _parts(self, features: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+        """Features, label and weight `[batch]` of parsed examples; None where there is none."""
         if self._is_raw:
             features = self._transform_layer(features)
-        if self.label_key is None:
-            return features
         features = dict(features)
-        return features, features.pop(self.label_key)
+        weight = features.pop(self.weight_key, None) if self.weight_key is not None else None
+        label = features.pop(self.label_key) if self.label_key is not None else None
+        return features, label, None if weight is None else weight_of_examples(weight)
+
+    @cached_property
+    def _weight_by_class(self) -> dict[int, float]:
+        """How much the examples of each class count while training."""
+        assert self.class_weights is not None
+        if self.class_weights != "balanced":
+            return dict(self.class_weights)
+        return balanced_weights(self._label_counts())
+
+    def _label_counts(self) -> dict[int, int]:
+        """How many examples of the training splits each label has."""
+        counts: Counter[int] = Counter()
+        spec, files = self._stored_spec, self.files(self.fn_args.train_files)
+        for features in dataset.epoch(files, spec, LABELS_AT_ONCE):
+            counts.update(labels_of(self._parts(features)[1]))
+        return dict(counts)
 
     @cached_property
     def _transform_layer(self) -> Any:
@@ -315,13 +399,15 @@ class BaseTrainer:
         if not hyperparameters:
             return []
         values = hyperparameters.get("values", hyperparameters)  # HyperParameters.get_config(), or a plain dict
-        unknown = sorted(set(values) - set(self._arguments))
+        known = {*self._arguments, *self.params}
+        unknown = sorted(set(values) - known)
         if unknown:
-            expected = f"names of arguments of {type(self).__name__}, which are {sorted(self._arguments)}"
+            expected = f"names of arguments of {type(self).__name__}, which are {sorted(known)}"
             return [
                 Problem("hyperparameters", str(unknown), expected, "Give each of them a default in the constructor.")
             ]
-        vars(self).update(values)
+        self.params = {name: values.get(name, value) for name, value in self.params.items()}
+        vars(self).update({name: value for name, value in values.items() if name in self._arguments})
         return []
 
     def _check_train_args(self) -> list[Problem]:
@@ -347,11 +433,35 @@ class BaseTrainer:
         if self.label_key is not None and self.label_key not in self.feature_spec:
             expected = f"one of the features, {sorted(self.feature_spec)}"
             return [Problem("label_key", repr(self.label_key), expected)]
+        if problems := self._check_weights():
+            return problems
         return [
             problem
             for patterns in (self.fn_args.train_files, self.fn_args.eval_files)
             for problem in self._check_first_batch(self.files(patterns))
         ]
+
+    def _check_weights(self) -> list[Problem]:
+        """Whether `weight_key` and `class_weights` are such."""
+        problems = []
+        if self.weight_key is not None and self.weight_key not in set(self.feature_spec) - {self.label_key}:
+            expected = f"one of the features, {sorted(set(self.feature_spec) - {self.label_key})}"
+            problems.append(Problem("weight_key", repr(self.weight_key), expected))
+        for name in ("weight_key", "class_weights"):
+            if getattr(self, name) is not None and self.label_key is None:
+                got = "examples without a label_key"
+                problems.append(Problem(name, got, "a label_key", "Weights beside features alone go into the loss."))
+        if isinstance(weights := self.class_weights, Mapping):
+            wrong = {
+                label: weight
+                for label, weight in weights.items()
+                if not isinstance(label, int) or not 0 <= weight < math.inf
+            }
+            if wrong:
+                problems.append(Problem("class_weights", repr(wrong), "a number, 0 or more, for the number of a class"))
+        elif weights not in (None, "balanced"):
+            problems.append(Problem("class_weights", repr(weights), "a dict by the label's number, or 'balanced'"))
+        return problems
 
     def _check_first_batch(self, files: Sequence[str]) -> list[Problem]:
         """Parses some examples, so that a feature that does not fit is found now."""
@@ -399,8 +509,10 @@ class BaseTrainer:
         facts = {
             "data": f"{schedule.num_examples} examples in {list(self.fn_args.train_args.splits)}, "
             f"evaluated on {list(self.fn_args.eval_args.splits)}",
-            "features": ", ".join(sorted(set(self.feature_spec) - {self.label_key})),
+            "features": ", ".join(sorted(set(self.feature_spec) - {self.label_key, self.weight_key})),
             "label": self.label_key,
+            **({} if self.weight_key is None else {"weight": self.weight_key}),
+            **({} if self.class_weights is None else {"class weights": self.class_weights}),
             **facts,
             "steps": f"{schedule.total_steps} of {schedule.batch_size} examples, {schedule.steps_per_epoch} an epoch",
             "seed": self.seed,

@@ -35,7 +35,14 @@ def epoch(files: Sequence[str], spec: FeatureSpec, batch_size: int) -> tf.data.D
 
 
 def endless_epochs(
-    files: Sequence[str], spec: FeatureSpec, batch_size: int, *, seed: int, first_step: int, steps_per_epoch: int
+    files: Sequence[str],
+    spec: FeatureSpec,
+    batch_size: int,
+    *,
+    seed: int,
+    first_step: int,
+    steps_per_epoch: int,
+    drop_last: bool = False,
 ) -> tf.data.Dataset:
     """Epoch after epoch, each shuffled in its own way, from any step on.
 
@@ -48,7 +55,8 @@ def endless_epochs(
         batch_size: Examples in a batch; the last of an epoch may be smaller.
         seed: Of the shuffle.
         first_step: Batches already seen, over all epochs.
-        steps_per_epoch: Batches in an epoch.
+        steps_per_epoch: Batches in an epoch; where there are more, the rest is left out.
+        drop_last: Whether an incomplete last batch is left out.
 
     Yields:
         Features by name, `[batch, …]`.
@@ -57,7 +65,7 @@ def endless_epochs(
 
     def shuffled(number: tf.Tensor) -> tf.data.Dataset:
         records = _records(files).shuffle(SHUFFLE_BUFFER, seed=seed + number, reshuffle_each_iteration=False)
-        return records.batch(batch_size)
+        return records.batch(batch_size, drop_remainder=drop_last).take(steps_per_epoch)
 
     first_epoch, skipped = divmod(first_step, steps_per_epoch)
     batches = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(shuffled).skip(skipped)

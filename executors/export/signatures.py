@@ -46,7 +46,12 @@ class Interface:
 
 
 def interface(
-    feature_spec: FeatureSpec, label_key: str | None, transform_output: Any | None, raw_label_key: str | None
+    feature_spec: FeatureSpec,
+    label_key: str | None,
+    transform_output: Any | None,
+    raw_label_key: str | None,
+    weight_key: str | None = None,
+    raw_weight_key: str | None = None,
 ) -> Interface:
     """Finds out what a model needs of a raw example.
 
@@ -55,29 +60,38 @@ def interface(
         label_key: Name of the label among them.
         transform_output: `tft.TFTransformOutput`, or None.
         raw_label_key: Name of the label before Transform; found by its name where None.
+        weight_key: Name of the example weight among them, which the model does not see either.
+        raw_weight_key: Name of the weight before Transform; found likewise.
 
     Raises:
-        ValueError: If the model's features cannot be made without the raw label.
+        ValueError: If the model's features cannot be made without the raw label, or the raw weight.
     """
-    feature_names = tuple(sorted(name for name in feature_spec if name != label_key))
+    feature_names = tuple(sorted(name for name in feature_spec if name not in (label_key, weight_key)))
     if transform_output is None:
         return Interface(feature_spec, feature_names, None, feature_names)
     raw_spec = transform_output.raw_feature_spec()
     layer = transform_output.transform_features_layer()
-    label = raw_label_key or _raw_label(raw_spec, label_key, feature_names, layer)
-    if raw_label_key is not None and not _suffices(raw_spec, {raw_label_key}, feature_names, layer):
-        raise ValueError(
-            f"raw_label_key: got {raw_label_key!r}, which Transform makes some of {list(feature_names)} from (or which "
-            f"is no raw feature; they are {sorted(raw_spec)}); expected one that only the label is made from."
-        )
-    return Interface(raw_spec, tuple(sorted(set(raw_spec) - {label})), layer, feature_names)
+    without: set[str] = set()
+    for argument, given, key in (
+        ("raw_label_key", raw_label_key, label_key),
+        ("raw_weight_key", raw_weight_key, weight_key),
+    ):
+        if given is not None and not _suffices(raw_spec, {*without, given}, feature_names, layer):
+            raise ValueError(
+                f"{argument}: got {given!r}, which Transform makes some of {list(feature_names)} from (or which is no "
+                f"raw feature; they are {sorted(raw_spec)}); expected one that only {key!r} is made from."
+            )
+        without |= {given} if given is not None else _raw_name(raw_spec, key, without, feature_names, layer)
+    return Interface(raw_spec, tuple(sorted(set(raw_spec) - without)), layer, feature_names)
 
 
-def _raw_label(raw_spec: FeatureSpec, label_key: str | None, feature_names: tuple[str, ...], layer: Any) -> str | None:
-    """The raw feature called like the label or like its beginning, unless the model's features need it too."""
-    candidates = [name for name in raw_spec if label_key is not None and label_key.startswith(name)]
+def _raw_name(
+    raw_spec: FeatureSpec, key: str | None, without: set[str], feature_names: tuple[str, ...], layer: Any
+) -> set[str]:
+    """The raw feature called like a label or like its beginning, unless the model's features need it too."""
+    candidates = [name for name in raw_spec if key is not None and key.startswith(name) and name not in without]
     best = max(candidates, key=len, default=None)
-    return best if best is not None and _suffices(raw_spec, {best}, feature_names, layer) else None
+    return {best} if best is not None and _suffices(raw_spec, {*without, best}, feature_names, layer) else set()
 
 
 def _suffices(raw_spec: FeatureSpec, without: set[str], feature_names: tuple[str, ...], layer: Any) -> bool:

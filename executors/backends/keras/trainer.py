@@ -191,8 +191,7 @@ class KerasTrainer(BaseTrainer):
         self._transform_layer = between.transform
 
         def predict_stored(examples: Any) -> Any:
-            found = self._features_and_label(tf.io.parse_example(examples, self._stored_spec))
-            features = found if self.label_key is None else found[0]
+            features, _, _ = self._parts(tf.io.parse_example(examples, self._stored_spec))
             return self.predict_fn(model, {name: features[name] for name in between.feature_names})
 
         module.predict_stored = tf.function(

@@ -242,7 +242,7 @@ class TorchHooks(BaseTrainer):
             num_examples = len(batches) * self.batch_size
         if num_examples is None:
             return super().schedule
-        return Schedule.of(num_examples, self.batch_size, train_args.num_steps, train_args.num_epochs)
+        return Schedule.of(num_examples, self.batch_size, train_args)
 
     @property
     def sample(self) -> Any:
