@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
@@ -67,6 +68,21 @@ def defaults(kind: type) -> dict[str, Any]:
     return {name: getattr(kind, name) for name in annotated(kind) if hasattr(kind, name)}
 
 
+def code_signature(kind: type) -> str:
+    """A checksum of the code of a user's classes, by which an edited one is told from what it was."""
+    digest = hashlib.sha256()
+    for cls in _own_classes(kind):
+        for name, function in sorted(_functions(cls)):
+            digest.update(f"{cls.__qualname__}.{name}:{_described(function.__code__)}".encode())
+    return digest.hexdigest()
+
+
+def _described(code: CodeType) -> str:
+    """Instructions, names and constants of a function, and of those inside of it."""
+    constants = [_described(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return f"{code.co_code.hex()}{code.co_names}{code.co_varnames}{constants}"
+
+
 def _message(kind: type, unknown: Collection[str], documented: Collection[str], own: Collection[str]) -> str:
     hints = " ".join(_hint(name, [*documented, *own]) for name in unknown)
     return (
@@ -92,15 +108,21 @@ def _own_classes(kind: type) -> list[type]:
     return [cls for cls in kind.__mro__ if cls is not object and not cls.__module__.startswith(_OURS)]
 
 
-def _names_in(cls: type) -> Iterator[str]:
-    """Names that the methods of a class use, in functions inside of them, too."""
-    for value in vars(cls).values():
+def _functions(cls: type) -> Iterator[tuple[str, FunctionType]]:
+    """The functions that a class defines: methods of every kind, and what properties are made of."""
+    for name, value in vars(cls).items():
         members = (value.fget, value.fset) if isinstance(value, property) else (value,)
         for member in members:
             function = getattr(member, "__func__", getattr(member, "func", member))  # a classmethod, a cached_property
             function = getattr(function, "__wrapped__", function)
             if isinstance(function, FunctionType):
-                yield from _names_of(function.__code__)
+                yield name, function
+
+
+def _names_in(cls: type) -> Iterator[str]:
+    """Names that the methods of a class use, in functions inside of them, too."""
+    for _, function in _functions(cls):
+        yield from _names_of(function.__code__)
 
 
 def _names_of(code: CodeType) -> Iterator[str]:

@@ -16,7 +16,7 @@ def num_rows(batch: Any) -> int:
     Raises:
         ValueError: If there is none.
     """
-    first = _first(batch)
+    first = first_tensor(batch)
     if first is None:
         raise ValueError(f"a batch: got {type(batch).__name__} without a tensor; expected (features, label).")
     return len(first.row_splits) - 1 if isinstance(first, (Ragged, Sparse)) else int(first.shape[0])
@@ -67,11 +67,12 @@ def _map(value: Any, change: Callable[[Any], Any]) -> Any:
     return value
 
 
-def _first(value: Any) -> Any:
+def first_tensor(value: Any) -> Any:
+    """The first tensor, ragged or sparse value in a batch or a part of one; None if there is none."""
     if isinstance(value, (torch.Tensor, Ragged, Sparse)):
         return value
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return next((found for each in inside if (found := _first(each)) is not None), None)
+    return next((found for each in inside if (found := first_tensor(each)) is not None), None)
 
 
 def _rows(leaf: Any, start: int, stop: int) -> Any:

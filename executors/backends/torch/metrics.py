@@ -13,14 +13,14 @@ import torchmetrics.regression as r
 from torch import Tensor
 from torchmetrics import Metric
 
-from polytrainer.executors.backends.torch import losses
+from polytrainer.executors.backends.torch import auroc, losses, weighted_metrics
 from polytrainer.executors.backends.torch.losses import logits_of
 from polytrainer.executors.backends.torch.metric_states import merge, states
 from polytrainer.executors.backends.torch.registry import look_up
 from polytrainer.executors.backends.torch.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION, Task, task_of
 from polytrainer.proto.problems import Problem
 
-__all__ = ["compute", "compute_tables", "make", "merge", "states", "task_of", "update"]
+__all__ = ["compute", "compute_all", "compute_tables", "make", "merge", "states", "task_of", "update"]
 
 Makers = dict[str, Callable[..., Metric]]
 
@@ -36,7 +36,7 @@ REGRESSIONS: Makers = {
 CLASSIFICATIONS: dict[Task, Makers] = {
     BINARY: {
         "accuracy": c.BinaryAccuracy,
-        "auroc": c.BinaryAUROC,
+        "auroc": auroc.BinaryAUROC,
         "average_precision": c.BinaryAveragePrecision,
         "confusion_matrix": c.BinaryConfusionMatrix,
         "f1": c.BinaryF1Score,
@@ -48,7 +48,7 @@ CLASSIFICATIONS: dict[Task, Makers] = {
     },
     MULTICLASS: {
         "accuracy": c.MulticlassAccuracy,
-        "auroc": c.MulticlassAUROC,
+        "auroc": auroc.MulticlassAUROC,
         "average_precision": c.MulticlassAveragePrecision,
         "confusion_matrix": c.MulticlassConfusionMatrix,
         "f1": c.MulticlassF1Score,
@@ -60,7 +60,7 @@ CLASSIFICATIONS: dict[Task, Makers] = {
     },
     MULTILABEL: {
         "accuracy": c.MultilabelAccuracy,
-        "auroc": c.MultilabelAUROC,
+        "auroc": auroc.MultilabelAUROC,
         "average_precision": c.MultilabelAveragePrecision,
         "confusion_matrix": c.MultilabelConfusionMatrix,
         "f1": c.MultilabelF1Score,
@@ -70,7 +70,10 @@ CLASSIFICATIONS: dict[Task, Makers] = {
         "specificity": c.MultilabelSpecificity,
     },
 }
+# those whose signatures do not show what they take
+PARAMETERS_OF: dict[str, Any] = {"rmse": r.MeanSquaredError}
 TOP_K = re.compile(r"accuracy_top([1-9]\d*)")
+IGNORED = "polytrainer_ignore_index"
 OURS = "polytrainer_task"  # an attribute of the metrics made here: what `update` has to make of outputs and labels
 
 
@@ -81,6 +84,8 @@ def make(
     num_classes: int | None = None,
     average: str = "macro",
     threshold: float = 0.5,
+    ignore_index: int | None = None,
+    weighted: bool = False,
 ) -> dict[str, Metric]:
     """Makes metrics, by name.
 
@@ -92,14 +97,26 @@ def make(
         average: How precision, recall, f1, specificity, auroc and average_precision of several classes become one:
             `macro`, `weighted`, or where torchmetrics has it `micro`; `none` gives a table.
         threshold: Probability from which on a binary, or multilabel, label counts as predicted.
+        ignore_index: A label of multiclass that does not count, e.g. that of padding; None: all count.
+        weighted: Whether `update` is given weights of the examples.
+
+    Of several numbers per example, a metric of regression is the mean of theirs (as scikit-learn's "uniform_average");
+    that of each is in `compute_tables`.
 
     Raises:
         ValueError: If a name is unknown for the task, or the task or number of classes is missing.
     """
-    return {name: _make(name, task, num_classes, average, threshold) for name in names}
+    made = {}
+    for name in names:
+        metric = _make(name, task, num_classes, average, threshold)
+        if weighted:
+            metric = weighted_metrics.weighted(name, metric, average=average, threshold=threshold)
+        setattr(metric, IGNORED, ignore_index)
+        made[name] = metric
+    return made
 
 
-def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor) -> None:
+def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor, weight: Tensor | None = None) -> None:
     """Lets metrics see a batch.
 
     Those of `make` get probabilities (sigmoid or softmax of the outputs, in float64, so that logits above 17 do not
@@ -110,27 +127,73 @@ def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor) -> None:
         metrics: By name.
         outputs: Logits, or numbers: `[B, C]`, `[B, C, …]`, `[B, 1]`, `[B]`, or a mapping with them.
         label: int64 or float32, `[B]`, `[B, 1]`, or one for each position, or value, of the outputs.
+        weight: How much each example counts, `[B]`; for the metrics of `make(weighted=True)`, and for others whose
+            `update` has a parameter `weight` or `sample_weight`.
 
     Raises:
         ValueError: If shapes do not fit, or a label is no class.
     """
     logits, label = logits_of(outputs).detach(), label.detach()
-    seen: dict[Task | None, tuple[Tensor, Tensor]] = {}
+    prepared: dict[Any, tuple[Tensor, Tensor, Tensor | None]] = {}
     for metric in metrics.values():
-        task = getattr(metric, OURS, None)
-        if task not in seen:
-            seen[task] = PREPARE[task](logits, label)
-        metric.update(*seen[task])
+        task, ignored = getattr(metric, OURS, None), getattr(metric, IGNORED, None)
+        if (task, ignored) not in prepared:
+            if task == MULTICLASS:
+                prepared[task, ignored] = _counted(logits, label, weight, ignored)
+            else:
+                prepared[task, ignored] = (*PREPARE[task](logits, label), weight)
+        predictions, labels, weights = prepared[task, ignored]
+        if labels.numel() == 0:
+            continue
+        if weights is not None and (parameter := weighted_metrics.weight_parameter(metric)):
+            metric.update(predictions, labels, **{parameter: weights})
+        else:
+            metric.update(predictions, labels)
 
 
 def compute(metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """Values over all that metrics have seen; those that are no single number are in `compute_tables`."""
-    return {name: float(value) for name, value in _values(metrics).items() if value.numel() == 1}
+    """Values over all that metrics have seen; of those of several numbers per example the mean.
+
+    What cannot be one number, a confusion matrix for example, is in `compute_tables` alone.
+    """
+    return scalars(_values(metrics), metrics)
 
 
 def compute_tables(metrics: Mapping[str, Metric]) -> dict[str, list[Any]]:
     """Values that are no single number, as nested lists: the confusion matrix (row: label, column: prediction), …."""
-    return {name: value.tolist() for name, value in _values(metrics).items() if value.numel() != 1}
+    return tables(_values(metrics))
+
+
+def compute_all(metrics: Mapping[str, Metric]) -> tuple[dict[str, float], dict[str, list[Any]]]:
+    """`compute` and `compute_tables`, computed once."""
+    values = _values(metrics)
+    return scalars(values, metrics), tables(values)
+
+
+def scalars(values: Mapping[str, Tensor], metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Those of the values that are a number, or of which the mean is one."""
+    numbers = {}
+    for name, value in values.items():
+        if value.numel() == 1:
+            numbers[name] = float(value)
+        elif value.ndim == 1 and getattr(metrics.get(name), OURS, None) == REGRESSION:
+            numbers[name] = float(value.double().mean())
+    return numbers
+
+
+def tables(values: Mapping[str, Tensor]) -> dict[str, list[Any]]:
+    """Those of the values that are no single number, as nested lists."""
+    return {name: value.tolist() for name, value in values.items() if value.numel() != 1}
+
+
+def names_of_numbers(metrics: Mapping[str, Metric]) -> tuple[set[str], set[str]]:
+    """Names of the numbers that metrics will give, and beginnings of further ones that cannot be known before.
+
+    A metric of a user's may give a mapping, whose numbers are `<name>_<key>`.
+    """
+    ours = {name for name, metric in metrics.items() if hasattr(metric, OURS) and name != "confusion_matrix"}
+    own = {name for name, metric in metrics.items() if not hasattr(metric, OURS)}
+    return ours | own, {f"{name}_" for name in own}
 
 
 # ---- how metrics are made
@@ -152,7 +215,7 @@ def _make(name: str, task: Task | None, num_classes: int | None, average: str, t
         options["top_k"] = _top_k(name, int(top[1]), num_classes or 0)
     makers = REGRESSIONS if task == REGRESSION else CLASSIFICATIONS[task]
     maker = look_up(f"metric for {task}", "accuracy" if top else name, makers)
-    accepted = inspect.signature(r.MeanSquaredError if name == "rmse" else maker).parameters
+    accepted = inspect.signature(PARAMETERS_OF.get(name, maker)).parameters
     metric = maker(**{key: value for key, value in options.items() if key in accepted}, sync_on_compute=False)
     if task == REGRESSION:
         metric.set_dtype(torch.float64)  # sums over a split
@@ -184,6 +247,22 @@ def _multiclass(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     if fitted.shape == logits.shape:  # one-hot, or probabilities
         return logits.softmax(1), fitted.argmax(1)
     return logits.softmax(1), _whole(label, logits.shape[1]).view_as(fitted)
+
+
+def _counted(
+    logits: Tensor, label: Tensor, weight: Tensor | None, ignored: int | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Probabilities, classes and weights of the labels that are not ignored; one row for each where some are."""
+    if ignored is None or label.is_floating_point() or not bool((label == ignored).any()):
+        return (*_multiclass(logits, label), weight)
+    logits, label = losses.classes("metrics", logits, label)
+    counts = label != ignored
+    rows = logits.movedim(1, -1)[counts]  # [labels that count, C]
+    if weight is not None:
+        weight = weight.reshape(-1, *[1] * (counts.ndim - 1)).expand_as(counts)[counts]
+    if not len(rows):
+        return rows, label[counts], weight
+    return (*_multiclass(rows, label[counts]), weight)
 
 
 def _regression(outputs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polytrainer.executors.checkpoints import fingerprint
+from polytrainer.executors.backends.user_arguments import code_signature
+from polytrainer.executors.checkpoints import data_signature, fingerprint
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.run_args import RunArgs
 from polytrainer.proto import args
@@ -57,6 +58,8 @@ def run_args(
     root = Path(output_dir or tempfile.mkdtemp(prefix="polytrainer-"))
     said = {
         "files": [_patterns(train_files), eval_splits],
+        "data": data_signature(each for split in ({"": train_files}, eval_splits) for each in _files(split.values())),
+        "code": code_signature(type(trainer)),
         "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
         "arguments": {name: _ADDRESS.sub("", repr(getattr(trainer, name))) for name in trainer._arguments},
         "args": [
@@ -81,6 +84,20 @@ def run_args(
         export_args=told_export,
         test_results_dir=str(root / "test_results") if output_dir else None,
     )
+
+
+def root_of(fn_args: RunArgs) -> str:
+    """The folder that all outputs of a run are in."""
+    return os.path.dirname(fn_args.model_run_dir)
+
+
+def _files(splits: Iterable[Any]) -> Iterator[str]:
+    """The files behind patterns."""
+    from tensorflow.io import gfile
+
+    for patterns in splits:
+        for pattern in _patterns(patterns):
+            yield from gfile.glob(pattern)
 
 
 def _schema_path(schema: Any, root: Path) -> str | None:

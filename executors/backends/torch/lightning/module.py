@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from polytrainer.executors.backends.torch.kept_weights import Watch
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.monitors import ModelSelection
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def steps_of(model: Any, package: ModuleType) -> set[str]:
     return {name for name in _STEPS if getattr(type(model), name, None) is not getattr(empty, name)}
 
 
-def check_watch(watch: Watch, steps: Collection[str], splits: Collection[str]) -> None:
-    """Looks whether there is anything to watch.
+def check_monitors(selection: ModelSelection, steps: Collection[str], splits: Collection[str]) -> None:
+    """Looks whether there is anything to monitor.
 
     Raises:
         PreflightError: If not.
     """
-    if watch.is_on and not (splits and "validation_step" in steps):
+    if (selection.stopping or selection.selecting) and not (splits and "validation_step" in steps):
         got = "a LightningModule without it" if splits else "no split to evaluate on"
         remedy = "early_stopping and keep_checkpoints choose by what it logs."
         raise PreflightError([Problem("validation_step", got, "one that logs metrics", remedy)])

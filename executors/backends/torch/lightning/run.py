@@ -16,7 +16,6 @@ from torch import nn
 
 from polytrainer.executors.backends.torch import rng
 from polytrainer.executors.backends.torch.backend import Single
-from polytrainer.executors.backends.torch.kept_weights import KeptWeights, Watch
 from polytrainer.executors.backends.torch.lightning import config as config_lib
 from polytrainer.executors.backends.torch.lightning import module as module_lib
 from polytrainer.executors.backends.torch.lightning.checkpoints import LightningCheckpoints
@@ -24,7 +23,9 @@ from polytrainer.executors.backends.torch.lightning.data import EvalLoader, Trai
 from polytrainer.executors.backends.torch.lightning.events import Events
 from polytrainer.executors.backends.torch.lightning.records import Records
 from polytrainer.executors.backends.torch.state import TrainState
+from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
 from polytrainer.executors.distributed import process_group
+from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.termination import Termination
 from polytrainer.proto.trainer_pb2 import TrainArgs
 
@@ -55,12 +56,14 @@ class LightningRun:
         config = config_lib.arguments(trainer, self._package)
         self.parts = int(config.get(config_lib.PARTS, 1))
         self.backend = Single(TrainArgs(precision=str(config.get("precision", ""))))
-        self._steps, self.watch = module_lib.steps_of(model, self._package), Watch.of(self._train_args)
-        module_lib.check_watch(self.watch, self._steps, self._splits)
+        self._steps = module_lib.steps_of(model, self._package)
+        self.selection = ModelSelection.from_args(self._train_args)
+        module_lib.check_monitors(self.selection, self._steps, self._splits)
         folder = Path(trainer.fn_args.checkpoint_dir or tempfile.mkdtemp(prefix="polytrainer-"))
         is_first = self.backend.rank == 0
-        self.kept = KeptWeights(folder / "weights", self.watch, writes=is_first)
-        self._records = Records(trainer, self.state, self.watch, self.kept, is_first=is_first)
+        keeping = self._train_args.keep_checkpoints
+        self.kept = TopKCheckpoints(folder / "weights", self.selection, keeping, writes=is_first)
+        self._records = Records(trainer, self.state, self.selection, self.kept, is_first=is_first)
         self._has_own_bar = bool(config["enable_progress_bar"])
         self.batches = TrainLoader(
             trainer.train_batches,
@@ -96,7 +99,7 @@ class LightningRun:
             lightning.limit_val_batches = 1.0  # EvalArgs.num_steps is of evaluations while training
         if not state.history or state.history[-1]["step"] != state.step:
             self._records.evaluation(lightning, self.metrics(self.model, self._splits), self.model.state_dict)
-        if self.watch.is_on and state.best is not None and state.best_step != state.step:
+        if self.selection.selecting is not None and state.best is not None and state.best_step != state.step:
             from safetensors.torch import load_file
 
             weights = load_file(self.kept.path(state.best_step))
@@ -124,7 +127,6 @@ class LightningRun:
     def close(self, destination: str) -> None:
         """Ends the training's files: what is kept of its weights goes to a folder."""
         self.kept.publish(self.state, destination)
-        self.kept.remove()
 
     # ---- what Lightning tells it
 

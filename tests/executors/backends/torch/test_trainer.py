@@ -34,8 +34,10 @@ def made(small, tmp_path):
 
     def make(*args, **options):
         own = {name: options.pop(name) for name in [*hooks, "model_fn"] if name in options}
-        kind = type("Mine", (TorchTrainer,), {"model_fn": model_fn, **own})
-        options = {"hidden": 4, "metrics": ["accuracy"], "learning_rate": 0.05, **options}
+        kind = type(
+            "Mine", (TorchTrainer,), {"__annotations__": {"hidden": int}, "hidden": 4, "model_fn": model_fn, **own}
+        )
+        options = {"metrics": ["accuracy"], "learning_rate": 0.05, **options}
         return kind(*(args or ("label",)), **options)
 
     torch.manual_seed(0)
@@ -399,7 +401,7 @@ def test_callbacks_hear_of_each_turn_and_can_stop(made, fit):
     fit(made(callbacks=lambda self: [Listener()]), num_epochs=5)
     step = ["backward", "step"]
     first = ["train", "epoch", *13 * step, "accuracy at 13", "epoch end"]
-    assert heard == [*first, "epoch", *2 * step, "accuracy at 15", "end"]
+    assert heard == [*first, "epoch", *2 * step, "accuracy at 15", "epoch end", "end"]
 
 
 def test_what_is_predicted_and_exported_can_be_ones_own(made, fit):
@@ -603,9 +605,9 @@ def test_early_stopping_goes_back_to_the_best_weights(made, fit):
 
 
 def test_a_metric_to_watch_that_does_not_exist_is_named_with_those_that_do(made, fit):
-    from polytrainer.executors.errors import TrainingError
+    from polytrainer.executors.errors import PreflightError
 
-    with pytest.raises(TrainingError, match=r"'auc'; expected one of \['accuracy', 'loss'\]"):
+    with pytest.raises(PreflightError, match=r"'auc'; expected one of \['accuracy', 'loss'\]"):
         fit(made(), early_stopping={"metric": "auc"})
 
 
@@ -685,10 +687,10 @@ def test_a_checkpointer_of_ones_own_gets_the_state_and_gives_it_back(made, fit):
 
     checkpointer = InMemory()
     fit(made(checkpointer=checkpointer), num_epochs=3)
-    assert set(checkpointer.states) == {13, 26}
+    assert set(checkpointer.states) == {13, 26, 39}
     again = made(checkpointer=checkpointer)
     fit(again, num_epochs=3)
-    assert again.engine.resumed_from == 26
+    assert again.engine.resumed_from == 39
 
 
 def test_a_backend_of_ones_own_computes_the_steps(made, fit):
