@@ -76,8 +76,7 @@ class EstimatorTrainer(BaseTrainer):
             self.bind(fn_args)
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
             resumed_from = newest_readable_step(folder)
-            if self.class_weights is not None:
-                _ = self._weight_by_class  # counted now: within an Estimator's graph nothing can be
+            self._count_examples()
             estimator = self._configured(self.model_fn(), folder)
             estimator_checks.check(self, estimator, resumed_from)
             estimator_formats.check(self, estimator)
@@ -97,6 +96,12 @@ class EstimatorTrainer(BaseTrainer):
                 self.write_state("estimator", {**results, "parity": parity}, started)
             best_step = step_of(self._checkpoint) if self._checkpoint else None
         return TrainResult(metrics, steps=steps, framework="estimator", parity=parity, best_step=best_step)
+
+    def _count_examples(self) -> None:
+        """Reads what the data has to be read for: within an Estimator's graph nothing is read."""
+        _ = self.schedule
+        if self.class_weights is not None:
+            _ = self._weight_by_class
 
     def _finish(
         self, estimator: Any, history: list[dict[str, float]], steps: int
