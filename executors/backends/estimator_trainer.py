@@ -230,7 +230,10 @@ class EstimatorTrainer(BaseTrainer):
 
     def _configured(self, estimator: Any, folder: str) -> Any:
         """The same Estimator in our folder, with our seed, our start, and one more signature."""
-        if not isinstance(estimator, tf.estimator.Estimator):
+        from tensorflow_estimator.python.estimator.estimator import Estimator  # tf.estimator.Estimator is one of these,
+        # and so is what tf.estimator.add_metrics returns
+
+        if not isinstance(estimator, Estimator):
             got = f"{type(estimator).__module__}.{type(estimator).__name__}"
             raise PreflightError([Problem("what model_fn returned", got, "a tf.estimator.Estimator")])
         every = self.fn_args.train_args.checkpoint_every_n_steps or self.schedule.steps_per_epoch
