@@ -286,3 +286,31 @@ def test_what_is_no_estimator_is_refused(estimator_node, module_file):
     source = source.replace('([self.hidden], [tf.feature_column.numeric_column("x")])', "((tf.estimator, 1))")
     with pytest.raises(PreflightError, match=r"what model_fn returned: got builtins\.tuple; expected a tf\.estimator"):
         estimator_node.run(module_file=module_file(source, "no_estimator"))
+
+
+TRANSFORMED = """
+    import tensorflow as tf
+    from polytrainer import EstimatorTrainer
+
+    class Mine(EstimatorTrainer):
+        def model_fn(self):
+            return tf.estimator.LinearClassifier([tf.feature_column.numeric_column("size_xf")])
+
+    run_fn = Mine(label_key="kind_xf").run_fn
+"""
+
+
+def test_raw_examples_beside_a_transform_graph_train_the_same_model(transformed_node, module_file):
+    import shutil
+
+    metrics = []
+    for raw in (True, False):
+        transformed_node.use(raw=raw)
+        transformed_node.run(
+            module_file=module_file(TRANSFORMED, f"raw_{raw}"),
+            train_args=json.dumps({"num_epochs": 2, "batch_size": 4, "seed": 1, "early_stopping": {}}),
+        )
+        metrics.append(state(transformed_node)["metrics"])
+        for artifact in (transformed_node.model, transformed_node.model_run):
+            shutil.rmtree(artifact.uri)
+    assert metrics[0] == pytest.approx(metrics[1])
