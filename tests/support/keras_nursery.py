@@ -55,7 +55,8 @@ def interrupt(phase, number, name):
     setattr(place, attribute, interrupted)
 
 
-def run(node, number, properties, die):
+def run(node, number, properties, die, env):
+    os.environ.update(env)
     if die:
         interrupt(*die)
     folder = Path(node)

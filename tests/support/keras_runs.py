@@ -14,6 +14,7 @@ import pytest
 
 # a callback of each kind whose state changes a training, in a model that draws random numbers
 KERAS_MODULE = """
+    import os
     import random
     import numpy as np
     import tensorflow as tf
@@ -57,13 +58,14 @@ KERAS_MODULE = """
         def model_fn(self):
             config = self.fn_args.custom_config
             inputs = {"x": tf.keras.Input((1,), name="x")}
-            hidden = tf.keras.layers.Dense(8, activation="tanh")(inputs["x"])
+            hidden = tf.keras.layers.Dense(int(os.environ.get("WIDTH", 8)), activation="tanh")(inputs["x"])
             hidden = tf.keras.layers.BatchNormalization()(tf.keras.layers.Dropout(0.3)(hidden))
             hidden = tf.keras.layers.GaussianNoise(0.1)(hidden)
             model = tf.keras.Model(inputs, tf.keras.layers.Dense(1, activation="sigmoid")(hidden))
             ema = {"use_ema": True, "ema_momentum": 0.9} if "ema" in config["callbacks"] else {}
-            optimizer = tf.keras.optimizers.Adam(config.get("rate", 0.01), **ema)
-            model.compile(optimizer, "binary_crossentropy", metrics=["accuracy", tf.keras.metrics.AUC(name="auc")])
+            kind = getattr(tf.keras.optimizers, os.environ.get("OPTIMIZER", "Adam"))
+            optimizer = kind(float(os.environ.get("RATE", 0.01)), **ema)
+            model.compile(optimizer, os.environ.get("LOSS", "binary_crossentropy"), metrics=["accuracy", tf.keras.metrics.AUC(name="auc")])
             return model
 
         def callbacks(self):
@@ -82,7 +84,7 @@ KERAS_MODULE = """
                 "csv": lambda: keras.CSVLogger(self.fn_args.model_run_dir + "/log.csv"),
                 "ema": keras.Callback,
             }
-            return [made[name]() for name in self.fn_args.custom_config["callbacks"]]
+            return [made[name]() for name in self.fn_args.custom_config["callbacks"] + os.environ.get("MORE", "").split()]
 
     run_fn = Mine(label_key="label").run_fn
 """
@@ -99,11 +101,14 @@ class KerasRuns:
         self._nursery, self._properties, self._count = nursery, properties, 0
         self.folder = folder
 
-    def run(self, die: tuple[str, int, str] | None = None, **changes: Any) -> SimpleNamespace:
+    def run(
+        self, die: tuple[str, int, str] | None = None, env: dict[str, str] | None = None, **changes: Any
+    ) -> SimpleNamespace:
         """Runs the node once.
 
         Args:
             die: In which phase, at which time that it begins, with which signal (or "failure") it is interrupted.
+            env: Environment variables, which no fingerprint knows.
             **changes: Execution properties.
 
         Returns:
@@ -118,6 +123,7 @@ class KerasRuns:
             "number": number,
             "properties": {**self._properties, **changes},
             "die": die,
+            "env": env or {},
         }
         assert self._nursery.stdin is not None
         assert self._nursery.stdout is not None

@@ -173,6 +173,10 @@ class KeepHistory(Callback):  # type: ignore[misc]
 class WriteEvents(TensorBoard):  # type: ignore[misc]
     """TensorBoard events of every metric, also of those that have a value for each class."""
 
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes those of a batch."""
+        super().on_train_batch_end(batch, numbers(logs))
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes those of an epoch."""
         super().on_epoch_end(epoch, numbers(logs))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +19,7 @@ _OF_ARRAYS: dict[str, Callable[[Any], Any]] = {
     "scalar": lambda array: array[()],
     "tensor": tf.constant,
 }
+_LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy")
 _MOST_NESTED = 20
 
 
@@ -29,7 +32,7 @@ def encode(value: Any, arrays: list[Any], depth: int = 0) -> Any:
 
     Args:
         value: Numbers, strings, bytes, NumPy's scalars and arrays, tensors, variables, metrics of Keras, random
-            generators, and lists, tuples, sets, deques and dicts of them.
+            generators, functions of these libraries, and lists, tuples, sets, deques and dicts of them.
         arrays: Takes the arrays, which are referred to by their numbers.
         depth: How many values it is inside of.
 
@@ -42,15 +45,9 @@ def encode(value: Any, arrays: list[Any], depth: int = 0) -> Any:
         raise NotPlainError(f"values nested more than {_MOST_NESTED} times")
     if type(value) in _SEQUENCES.values() or isinstance(value, (deque, dict)):
         return _encoded_container(value, arrays, depth + 1)
-    if isinstance(value, bytes):
-        return {_KIND: "bytes", "hex": value.hex()}
     if (kind := _kind_of_array(value)) is not None:
         return {_KIND: kind, "array": _added(value, arrays)}
-    if (state := _random_state(value)) is not None:
-        return {_KIND: "random", "state": encode(state, arrays, depth + 1)}
-    if (variables := _variables(value)) is not None:
-        return {_KIND: "variables", "arrays": [_added(variable, arrays) for variable in variables]}
-    raise NotPlainError(f"a {type(value).__module__}.{type(value).__qualname__}")
+    return _encoded_object(value, arrays, depth + 1)
 
 
 def decode(encoded: Any, arrays: Mapping[str, Any], present: Any = None) -> Any:
@@ -66,13 +63,32 @@ def decode(encoded: Any, arrays: Mapping[str, Any], present: Any = None) -> Any:
     kind = encoded[_KIND]
     if kind in _OF_ARRAYS:
         return _OF_ARRAYS[kind](arrays[str(encoded["array"])])
+    if "items" in encoded:
+        return _decoded_container(encoded, arrays, present)
+    return _decoded_object(encoded, arrays, present)
+
+
+def _encoded_object(value: Any, arrays: list[Any], depth: int) -> dict[str, Any]:
+    if isinstance(value, bytes):
+        return {_KIND: "bytes", "hex": value.hex()}
+    if (function := _function_name(value)) is not None:
+        return {_KIND: "function", "module": function[0], "name": function[1]}
+    if (state := _random_state(value)) is not None:
+        return {_KIND: "random", "state": encode(state, arrays, depth)}
+    if (variables := _variables(value)) is not None:
+        return {_KIND: "variables", "arrays": [_added(variable, arrays) for variable in variables]}
+    raise NotPlainError(f"a {type(value).__module__}.{type(value).__qualname__}")
+
+
+def _decoded_object(encoded: Mapping[str, Any], arrays: Mapping[str, Any], present: Any) -> Any:
+    kind = encoded[_KIND]
     if kind == "bytes":
         return bytes.fromhex(encoded["hex"])
+    if kind == "function":
+        return getattr(sys.modules[encoded["module"]], encoded["name"])
     if kind == "random":
         return _with_random_state(present, decode(encoded["state"], arrays))
-    if kind == "variables":
-        return _with_variables(present, [arrays[str(number)] for number in encoded["arrays"]])
-    return _decoded_container(encoded, arrays, present)
+    return _with_variables(present, [arrays[str(number)] for number in encoded["arrays"]])
 
 
 def _encoded_container(value: Any, arrays: list[Any], depth: int) -> dict[str, Any]:
@@ -104,6 +120,14 @@ def _kind_of_array(value: Any) -> str | None:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufcSU":
         return "array"
     return "tensor" if isinstance(value, tf.Tensor) and hasattr(value, "numpy") else None
+
+
+def _function_name(value: Any) -> tuple[str, str] | None:
+    """Module and name of a function of a library: Keras's callbacks have some in place of `less` or `greater`."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not inspect.isfunction(value) or not module or module.partition(".")[0] not in _LIBRARIES:
+        return None
+    return (module, name) if getattr(sys.modules.get(module), name, None) is value else None
 
 
 def _added(array: Any, arrays: list[Any]) -> int:
