@@ -202,6 +202,8 @@ class BaseTrainer:
             `(features, label, weight)`, the weight `[batch]`.
         """
         if training:
+            if self.class_weights is not None:
+                _ = self._weight_by_class  # counted now: inside of `map` there are no labels to count yet
             batches = dataset.endless_epochs(
                 files,
                 self._stored_spec,

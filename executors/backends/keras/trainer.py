@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 from tfx.dsl.io import fileio
 
 from polytrainer.executors import timings
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
-from polytrainer.executors.backends.keras import formats, inputs, predictions, weights
-from polytrainer.executors.backends.keras.callbacks import Progress
-from polytrainer.executors.checkpoints import Checkpoints, check_variables
+from polytrainer.executors.backends.keras import formats, inputs, predictions, random_states, weights
+from polytrainer.executors.backends.keras.callback_list import TrainingCallbacks
+from polytrainer.executors.backends.keras.callback_states import CallbackStates
+from polytrainer.executors.backends.keras.callbacks import Progress, SaveCheckpoints
+from polytrainer.executors.backends.keras.training_checkpoint import TrainingCheckpoints
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
-from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import saved_model
 from polytrainer.executors.export.signatures import signatures
 from polytrainer.executors.fn_args import FnArgs
+from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.result import TrainResult
+from polytrainer.executors.termination import Termination
 from polytrainer.executors.test_results.results import Results
-from polytrainer.proto import args, export_args
+from polytrainer.proto import export_args
 from polytrainer.proto.problems import Problem
 
 _POLICIES = {"": "float32", "32": "float32", "bf16-mixed": "mixed_bfloat16", "16-mixed": "mixed_float16"}
@@ -66,6 +69,8 @@ class KerasTrainer(BaseTrainer):
     _PRECISIONS = ("32", "bf16-mixed", "16-mixed")
     _STRATEGIES = ("default", "mirrored", strategies.MULTI_WORKER)
     _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE)
+    _BOUND = (*BaseTrainer._BOUND, "_checkpoints")
+    _checkpoints: TrainingCheckpoints | None = None
 
     # ---- the hooks
 
@@ -76,61 +81,118 @@ class KerasTrainer(BaseTrainer):
         tf.keras.backend.clear_session()  # layers are named from the beginning, whatever was trained before
         tf.keras.utils.set_random_seed(self.seed % 2**32)
         strategy = strategies.strategy(fn_args.train_args)
-        with self._precision(), strategy.scope():
-            model = self._built_model()
-        formats.check(self, model)
-        with self._precision(), strategy.scope():
-            progress = Progress(self.schedule)
-            resumed_from = self._restore(model, progress)
-            if resumed_from is None and fn_args.base_model:
-                self._warm_start(model)
-            self.log_banner(self._facts(model, resumed_from))
-            with self.timings.of(timings.TRAINING):
-                self.train(model, progress)
-            with self.timings.of(timings.EVALUATION):
-                metrics = self.evaluate(model, self.files(fn_args.eval_files))
-            with self.timings.of(timings.TEST):
-                metrics.update(self.test_fn(model))
-        # outside of the strategy's scope: what is traced inside belongs to its replicas
-        with self._output_of_this_worker(), self.timings.of(timings.EXPORT):
-            parity = self.save(model) or {}  # of those who override it, too, and return nothing
-        if is_chief():
-            told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
-            self.write_state("keras", {**progress.saved(), **told}, started)
-        best_step = progress.best_step if progress.best_weights is not None else None
+        with random_states.resumable_generators(), ExitStack() as stack:
+            with self._precision(), strategy.scope():
+                model = self._built_model()
+            formats.check(self, model)
+            with self._precision(), strategy.scope():
+                progress = Progress(self.schedule)
+                resumed_from = self._restore(model, progress)
+                if resumed_from is None and fn_args.base_model:
+                    self._warm_start(model)
+                self.log_banner(self._facts(model, resumed_from))
+                if not progress.trained:
+                    with self.timings.of(timings.TRAINING):
+                        self.train(model, progress)
+                    progress.ended = progress.trained = True
+                    self._save_checkpoint()
+                stack.enter_context(self._sigterm_after(progress.step))
+                with self.timings.of(timings.EVALUATION):
+                    metrics = self.evaluate(model, self.files(fn_args.eval_files))
+                with self.timings.of(timings.TEST):
+                    metrics.update(self.test_fn(model))
+            # outside of the strategy's scope: what is traced inside belongs to its replicas
+            with self._output_of_this_worker(), self.timings.of(timings.EXPORT):
+                parity = self.save(model) or {}  # of those who override it, too, and return nothing
+            if is_chief():
+                told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
+                self.write_state("keras", {**progress.saved(), **told}, started)
+        best_step = progress.best_step if progress.best is not None else None
         return TrainResult(metrics, steps=progress.step, framework="keras", parity=parity, best_step=best_step)
 
     def train(self, model: Any, progress: Progress) -> None:
-        """Fits the model, from the step that `progress` is at to the last one."""
-        schedule = self.schedule
-        validation = inputs.batches(model, self.input_fn(self.files(self.fn_args.eval_files), training=False))
-        if self.fn_args.eval_steps:
-            validation = validation.take(self.fn_args.eval_steps)
-        used = self.default_callbacks(model, progress)
-        checkpoint = used.get("checkpoint")
-        sigterm = (
-            checkpoint.termination.listening() if isinstance(checkpoint, callbacks_lib.SaveCheckpoints) else _nothing()
-        )
+        """Fits the model, from the step that `progress` is at to the last one, and gives it the weights to publish."""
+        validation = self._validation(model)
+        default, own = self.default_callbacks(model, progress), self._own_callbacks()
+        checkpoints = self._checkpoints
+        if checkpoints is not None:
+            replaced = [callback for callback in default.values() if not _is_ours(callback)]
+            checkpoints.callbacks = CallbackStates([*own, *replaced])
+            checkpoints.check_callbacks()
+        restore = checkpoints.restore_begun if checkpoints is not None else _nothing
+        callbacks = TrainingCallbacks(default, own, model, progress, restore)
         model.stop_training = False
-        with sigterm:
-            while progress.step < schedule.total_steps and not (progress.stopped or model.stop_training):
-                # an epoch that a resumed training is in the middle of is finished by itself
-                done = progress.step % schedule.steps_per_epoch
-                batches = self.input_fn(self.files(self.fn_args.train_files), training=True, first_step=progress.step)
-                model.fit(
-                    inputs.batches(model, batches),
-                    initial_epoch=progress.epoch,
-                    epochs=progress.epoch + 1 if done else schedule.num_epochs,
-                    steps_per_epoch=schedule.steps_per_epoch - done,
-                    validation_data=validation,
-                    callbacks=[*used.values(), *self.callbacks()],
-                    shuffle=False,  # the batches are
-                    verbose=0,
-                )
-                if not done:
-                    break
+        with _listening(default.get("checkpoint")), _finalized_once(model.optimizer):
+            if progress.ended or progress.epoch_logs is not None:
+                callbacks.on_train_begin()
+            if progress.epoch_logs is not None:
+                self._end_epoch(model, progress, callbacks, validation)
+            while not progress.ended:
+                self._fit(model, progress, callbacks, validation)
+        self._finalize(model, own)
+        callbacks.end()
         if progress.best_weights is not None:
             model.set_weights(progress.best_weights)
+            progress.best_weights = None
+
+    def _fit(self, model: Any, progress: Progress, callbacks: TrainingCallbacks, validation: Any) -> None:
+        """Fits to the end of the training; or to that of the epoch that a resumed one is in the middle of."""
+        schedule, first = self.schedule, progress.step
+        done = first % schedule.steps_per_epoch
+        epochs, steps = schedule.num_epochs, schedule.steps_per_epoch - done
+        if schedule.total_steps - first < steps:  # Keras may execute several steps at once, and more than are left
+            steps = schedule.total_steps - first
+        elif not done and schedule.total_steps % schedule.steps_per_epoch and _executes_several_steps(model):
+            epochs -= 1
+        batches = self.input_fn(self.files(self.fn_args.train_files), training=True, first_step=first)
+        model.fit(
+            inputs.batches(model, batches),
+            initial_epoch=progress.epoch,
+            epochs=progress.epoch + 1 if done else epochs,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            callbacks=callbacks,
+            shuffle=False,  # the batches are
+            verbose=0,
+        )
+        end = first + steps if done else min(epochs * schedule.steps_per_epoch, schedule.total_steps)
+        if progress.step == first:
+            progress.ended = True  # nobody counts
+        elif progress.step < end and not progress.ended:
+            got = f"batches that end after {progress.step - first} of {end - first} steps"
+            remedy = "With training=True it goes on epoch after epoch: .repeat() the dataset, or call super().input_fn."
+            raise TrainingError(Problem("input_fn", got, "one for each step", remedy))
+
+    def _end_epoch(self, model: Any, progress: Progress, callbacks: TrainingCallbacks, validation: Any) -> None:
+        """Ends an epoch whose steps were all taken when the training was saved."""
+        assert progress.epoch_logs is not None
+        logs, epoch = dict(progress.epoch_logs), (progress.step - 1) // self.schedule.steps_per_epoch
+        found = model.evaluate(validation, callbacks=callbacks, verbose=0, return_dict=True)
+        callbacks.on_epoch_end(epoch, {**logs, **{f"val_{name}": value for name, value in found.items()}})
+
+    def _finalize(self, model: Any, callbacks: Sequence[Any]) -> None:
+        """Gives the model the averages of its weights, where the optimizer has them: once, as one `fit` would do.
+
+        A callback that swaps them in after each epoch has done so, and the optimizer holds what it has swapped out.
+        """
+        swapped = any(getattr(callback, "_ema_weights_in_model", False) for callback in callbacks)
+        if hasattr(model.optimizer, "finalize_variable_values") and not swapped:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+
+    def _own_callbacks(self) -> list[Any]:
+        """The user's callbacks, without Keras's that would resume the training itself."""
+        own = []
+        for callback in self.callbacks():
+            if isinstance(callback, tf.keras.callbacks.BackupAndRestore):
+                logging.warning("BackupAndRestore is left out: KerasTrainer goes on by itself where a training died.")
+            else:
+                own.append(callback)
+        return own
+
+    def _validation(self, model: Any) -> tf.data.Dataset:
+        """The batches that the training is evaluated on: those of the eval splits, or the first of them."""
+        batches = inputs.batches(model, self.input_fn(self.files(self.fn_args.eval_files), training=False))
+        return batches.take(self.fn_args.eval_steps) if self.fn_args.eval_steps else batches
 
     def callbacks(self) -> list[Any]:
         """Callbacks of your own, beside the default ones."""
@@ -153,26 +215,17 @@ class KerasTrainer(BaseTrainer):
             "history": callbacks_lib.KeepHistory(progress, history),
         }
         if is_chief():
-            used["tensorboard"] = tf.keras.callbacks.TensorBoard(logs)
+            used["tensorboard"] = callbacks_lib.WriteEvents(logs)
         if train_args.HasField("early_stopping"):
-            stopping = train_args.early_stopping
-            used["early_stopping"] = callbacks_lib.StopEarly(
-                progress,
-                stopping.metric or "loss",
-                args.best_mode(stopping) or "min",
-                stopping.patience or 3,
-                stopping.min_delta,
-            )
+            used["early_stopping"] = callbacks_lib.StopEarly(progress, ModelSelection.from_args(train_args))
         if self.fn_args.checkpoint_dir:
-            used["checkpoint"] = callbacks_lib.SaveCheckpoints(
-                progress, lambda: self._save_checkpoint(model, progress), train_args.checkpoint_every_n_steps
-            )
+            used["checkpoint"] = SaveCheckpoints(progress, self._save_checkpoint, train_args.checkpoint_every_n_steps)
         return used
 
     def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
         """The model's metrics over all examples of some files."""
-        found = model.evaluate(inputs.batches(model, self.input_fn(files, training=False)), verbose=0, return_dict=True)
-        return {name: float(value) for name, value in found.items()}
+        batches = inputs.batches(model, self.input_fn(files, training=False))
+        return callbacks_lib.numbers(model.evaluate(batches, verbose=0, return_dict=True))
 
     def predict_fn(self, model: Any, features: Mapping[str, Any]) -> Any:
         """What the model says of a batch of features when it is not training; in the SavedModel too."""
@@ -233,13 +286,19 @@ class KerasTrainer(BaseTrainer):
                 [Problem("what model_fn returned", "a model that is not compiled", "a compiled one", remedy)]
             )
         self._check_inputs(model)
-        batches = self.input_fn(self.files(self.fn_args.eval_files), training=False)
-        batch = next(iter(inputs.batches(model, batches)))
-        model(batch if self.label_key is None else batch[0], training=False)
+        validation = self._validation(model)
+        batch = next(iter(validation))
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        model(parts[0], training=False)
         if self.fn_args.train_args.strategy == strategies.MULTI_WORKER:
             # Keras 3 builds its metrics from the first batch, which it cannot do from one that is spread over workers
-            model.test_on_batch(*(batch if self.label_key is not None else (batch,)))
-            model.reset_metrics()
+            metrics = model.test_on_batch(*parts, return_dict=True)
+        else:
+            metrics = model.evaluate(validation.take(1), verbose=0, return_dict=True)
+        model.reset_metrics()
+        selection = ModelSelection.from_args(self.fn_args.train_args)
+        if problems := selection.problems(callbacks_lib.numbers(metrics), evaluates=True):
+            raise PreflightError(problems)
         if hasattr(model.optimizer, "build"):  # those of tf.keras.optimizers.legacy make their variables as they go
             model.optimizer.build(model.trainable_variables)
         return model
@@ -247,7 +306,7 @@ class KerasTrainer(BaseTrainer):
     def _check_inputs(self, model: Any) -> None:
         """Names the inputs of a functional model that no feature is for, before Keras says less."""
         wanted = getattr(model, "input", None) if not isinstance(model, tf.keras.Sequential) else None
-        features = set(self.feature_spec) - {self.label_key}
+        features = set(self.feature_spec) - {self.label_key, self.weight_key}
         missing = sorted(set(wanted) - features) if isinstance(wanted, Mapping) else []
         if missing:
             remedy = f"There are {sorted(features)}."
@@ -278,25 +337,14 @@ class KerasTrainer(BaseTrainer):
             ) from error
         print(f"starting from {folder}: {match}", flush=True)
 
-    def _save_checkpoint(self, model: Any, progress: Progress) -> None:
-        with self.timings.of(timings.CHECKPOINTS):
-            self._write_checkpoint(model, progress)
+    def _save_checkpoint(self) -> None:
+        if self._checkpoints is not None:
+            with self.timings.of(timings.CHECKPOINTS):
+                self._checkpoints.save()
 
-    def _write_checkpoint(self, model: Any, progress: Progress) -> None:
-        def write(folder: Path) -> None:
-            import numpy as np
-
-            tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(folder / "variables"))
-            if progress.best_weights is not None:
-                np.savez(folder / "best.npz", *progress.best_weights)
-            (folder / "progress.json").write_text(json.dumps({**progress.saved(), "seed": self.seed}))
-
-        if is_chief():
-            assert self.fn_args.checkpoint_dir is not None
-            Checkpoints(self.fn_args.checkpoint_dir).save(progress.step, write)
-            return
-        with tempfile.TemporaryDirectory() as folder:  # reading variables is something that all workers do together
-            write(Path(folder))
+    def _sigterm_after(self, step: int) -> AbstractContextManager[None]:
+        """After the last step SIGTERM ends the process at once, where there is a checkpoint to go on from."""
+        return nullcontext() if self._checkpoints is None else Termination.exits_at_once(step)
 
     @contextmanager
     def _output_of_this_worker(self) -> Iterator[None]:
@@ -318,23 +366,12 @@ class KerasTrainer(BaseTrainer):
         """Goes on where a run that died was; returns the step, or None if there was none."""
         if not self.fn_args.checkpoint_dir:
             return None
-
-        def read(folder: Path) -> int:
-            import numpy as np
-
-            saved = json.loads((folder / "progress.json").read_text())
-            best = folder / "best.npz"
-            if best.exists():
-                with np.load(best, allow_pickle=False) as arrays:
-                    progress.best_weights = [arrays[name] for name in arrays.files]
-            check_variables(str(folder / "variables"))  # before any of them is overwritten
-            checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-            checkpoint.read(str(folder / "variables")).assert_existing_objects_matched()
-            progress.restore(saved)
-            self.seed = saved["seed"]
-            return int(saved["step"])
-
-        return Checkpoints(self.fn_args.checkpoint_dir).restore(read)
+        self._checkpoints = TrainingCheckpoints(self.fn_args.checkpoint_dir, model, progress, self.seed)
+        saved = self._checkpoints.restore()
+        if saved is None:
+            return None
+        self.seed = saved["seed"]
+        return progress.step
 
     def _facts(self, model: Any, resumed_from: int | None) -> dict[str, Any]:
         trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
@@ -348,6 +385,33 @@ class KerasTrainer(BaseTrainer):
         return facts if resumed_from is None else {**facts, "resumed": f"from step {resumed_from}"}
 
 
+def _nothing() -> None:
+    """Gives nothing back."""
+
+
+def _is_ours(callback: Any) -> bool:
+    return type(callback).__module__.startswith("polytrainer.")
+
+
+def _listening(checkpoint: Any) -> AbstractContextManager[None]:
+    """SIGTERM is served by the callback that saves."""
+    return checkpoint.termination.listening() if isinstance(checkpoint, SaveCheckpoints) else nullcontext()
+
+
+def _executes_several_steps(model: Any) -> bool:
+    """Whether Keras calls the callbacks of batches once for several of them."""
+    steps = getattr(model, "steps_per_execution", None) or getattr(model, "_steps_per_execution", None)
+    return steps is not None and int(steps) > 1
+
+
 @contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+def _finalized_once(optimizer: Any) -> Iterator[None]:
+    """Each `fit` ends with `finalize_variable_values`; not within the context, which is of a whole training."""
+    if not hasattr(optimizer, "finalize_variable_values"):  # those of tf.keras.optimizers.legacy
+        yield
+        return
+    optimizer.finalize_variable_values = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values

@@ -250,10 +250,10 @@ def test_early_stopping_goes_back_to_the_best_weights(keras_node):
 
 
 def test_an_unknown_metric_of_early_stopping_lists_the_known(keras_node):
-    from polytrainer.executors.errors import TrainingError
+    from polytrainer.executors.errors import PreflightError
 
-    stopping = {"metric": "f1", "patience": 2}
-    with pytest.raises(TrainingError, match=r"'val_f1'; expected one of \['accuracy', 'loss'\]"):
+    stopping = {"metric": "val_f1", "patience": 2}
+    with pytest.raises(PreflightError, match=r"Nothing was trained: .*'f1'; expected one of \['accuracy', 'loss'\]"):
         keras_node.run(train_args=json.dumps({"num_epochs": 5, "early_stopping": stopping}))
 
 
