@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from absl import logging
 
 _NAME = re.compile(r"step-(\d+)")
 KEPT = 2
+_STATS_AT_ONCE = 16
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -26,8 +28,10 @@ def data_signature(files: Iterable[str]) -> list[tuple[str, int, int]]:
     """What tells whether the data of a training were changed: size and time of change (ns) of each of its files."""
     from tensorflow.io import gfile
 
-    stats = ((file, gfile.stat(file)) for file in sorted(set(files)))
-    return [(file, int(stat.length), int(stat.mtime_nsec)) for file, stat in stats]
+    names = sorted(set(files))
+    with ThreadPoolExecutor(_STATS_AT_ONCE) as threads:  # each is a request, where files are in a bucket
+        stats = list(threads.map(gfile.stat, names))
+    return [(file, int(stat.length), int(stat.mtime_nsec)) for file, stat in zip(names, stats, strict=True)]
 
 
 def check_variables(prefix: str) -> int | None:

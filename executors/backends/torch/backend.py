@@ -349,8 +349,9 @@ def resolve(given: Any, train_args: TrainArgs) -> TrainerBackend:
     if given is None:
         return make(train_args)
     backend = given(train_args) if _is_factory(given) else given
-    if not hasattr(backend, "wrap"):
-        got = f"a {type(backend).__name__}"
+    missing = [name for name in _MEMBERS if not hasattr(backend, name)]
+    if missing:
+        got = f"a {type(backend).__name__} without {', '.join(missing)}"
         raise PreflightError([Problem("backend", got, "a TrainerBackend, e.g. a subclass of Single or Ddp")])
     own, ranks = (backend.rank, backend.world_size), (process_group.rank(), process_group.world_size())
     if own != ranks:
@@ -370,6 +371,9 @@ def check_is_for_ranks(given: Any) -> None:
         raise PreflightError([Problem("backend", got, "a class, or a function of TrainArgs", _AS_CLASS)])
 
 
+_MEMBERS = sorted(
+    {*TrainerBackend.__annotations__, *(name for name in vars(TrainerBackend) if not name.startswith("_"))}
+)
 _AS_CLASS = "Give the class itself, backend=MyBackend, or a function: each rank then makes its own."
 
 

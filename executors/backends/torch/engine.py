@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -65,7 +64,9 @@ class Engine:
         self.state = TrainState()
         self.schedule, self.train_args = trainer.schedule, trainer.fn_args.train_args
         self.batches, self._eval_data = trainer.train_batches, EvalData(trainer)
-        self._replayed = None if hasattr(self.batches, "state_dict") else ReplayedData(self.batches, self._label_of)
+        self._replayed = (
+            None if hasattr(self.batches, "state_dict") else ReplayedData(self.batches, self._checked_parts)
+        )
         self.selection = ModelSelection.from_args(self.train_args)
         self.model = self._wrapped(model)
         self._make_optimizers()
@@ -73,8 +74,10 @@ class Engine:
         self.callbacks = Callbacks(trainer.callbacks(), self)
         self._hears_backward, self._hears_step = map(self.callbacks.hears, ("on_backward_end", "on_step_end"))
         self.micro_batches = MicroBatches(self.train_args, backend, self.schedule.batch_size)
-        folder = trainer.fn_args.checkpoint_dir or tempfile.mkdtemp(prefix="polytrainer-")
-        self._temporary = None if trainer.fn_args.checkpoint_dir else folder
+        # without a folder of its own a training has one that goes with it, however it ends
+        self._temporary = None if trainer.fn_args.checkpoint_dir or backend.rank else _temporary_folder()
+        own = self._temporary.name if self._temporary else None
+        folder = trainer.fn_args.checkpoint_dir or backend.gather(own)[0]
         self.checkpointer = trainer.checkpointer or FileCheckpointer(folder)
         self.kept = TopKCheckpoints(
             Path(folder) / "weights", self.selection, self.train_args.keep_checkpoints, writes=backend.rank == 0
@@ -83,11 +86,14 @@ class Engine:
         self.resumed_from = self._restore()
         sanity.check_smallest_part(self)
         self.logs = self._logs() if backend.rank == 0 else None
+        if self.logs:
+            self.logs.begin(self.state)
         self._log_every = self.train_args.log_every_n_steps or DEFAULT_EVERY
         self._computing = backend.computing
         self._pending: list[torch.Tensor] = []
         self._norm: torch.Tensor | None = None
         self._is_at_data_end = False
+        self._next_epoch: Iterator[Any] | None = None
         self.last_tables: dict[str, list[Any]] = {}
         self._next_action_step = self._action_step_after(self.state.step)
 
@@ -101,6 +107,8 @@ class Engine:
             self._finish_interrupted()
             while not self.done:
                 self._train_epoch()
+        if self.termination.wished:  # since it was last looked: the last step is saved
+            raise self.termination.error(self.state.step)
         self._restore_best_weights()
         self.callbacks.call("on_train_end")
 
@@ -113,10 +121,10 @@ class Engine:
             self.step(batch)
             if state.step == self._next_action_step:
                 self._run_periodic_actions()
-            if self._termination_requested():
-                self._save_and_exit()
             if self.done:
                 break
+            if self._termination_requested():
+                self._save_and_exit()
         if state.step == first_step and not state.batches:  # a resumed training may have nothing left of its epoch
             if self._replayed is None and not self._is_at_data_end and self.resumed_from == state.step:
                 # the data were saved at the end of their epoch, and begin the next when they are iterated over again
@@ -126,8 +134,9 @@ class Engine:
             remedy = "A generator is used up after one epoch: return an object that can be iterated over again."
             raise TrainingError(Problem("input_fn", got, "batches in each epoch", remedy))
         if not self.done or state.batches >= self.schedule.steps_per_epoch:
-            state.epoch, state.batches, state.at_epoch_end = state.epoch + 1, 0, True
+            state.epoch, state.batches = state.epoch + 1, 0
             self._go_to_epoch_start()
+        state.at_epoch_end = True
         self._end_epoch()
 
     def _end_epoch(self) -> None:
@@ -136,7 +145,7 @@ class Engine:
         if self.done:  # whatever comes after the last step, that step is not lost
             self.save_checkpoint()
         every = 0 if self.train_args.eval_every_n_steps else self.train_args.eval_every_n_epochs or 1
-        due = state.at_epoch_end and every and state.epoch % every == 0
+        due = not state.batches and every and state.epoch % every == 0
         if (due or self.done) and not self._is_evaluated:
             self.evaluate()
         self.callbacks.call("on_epoch_end")
@@ -149,7 +158,7 @@ class Engine:
         state, every = self.state, self.train_args.eval_every_n_steps
         if self.resumed_from is None or not state.step:
             return
-        if state.at_epoch_end or (self.done and not self._is_evaluated):
+        if state.at_epoch_end:
             self._end_epoch()
         elif every and state.step % every == 0 and not self._is_evaluated:
             self.evaluate()
@@ -157,6 +166,8 @@ class Engine:
     def step(self, batch: Any) -> None:
         """One step: the loss and gradients of a batch, and what the optimizers make of them."""
         state, backend = self.state, self.backend
+        if self._num_groups() != self._found_groups:  # a callback has given an optimizer further parameters
+            self._find_parameters()
         size = self._size(batch)
         try:
             loss = self.micro_batches.compute(self, batch, size)
@@ -200,10 +211,15 @@ class Engine:
         """Ends the training: what is kept of its weights goes to a folder, and the logs are closed."""
         self.checkpointer.wait()
         self.kept.publish(self.state, destination)
-        if self._temporary:
-            shutil.rmtree(self._temporary, ignore_errors=True)
         if self.logs:
             self.logs.close()
+
+    def clean_up(self) -> None:
+        """Removes what only this process needed, however the training ended."""
+        if self._temporary is not None:
+            with suppress(TrainingError):
+                self.checkpointer.wait()
+            self._temporary.cleanup()
 
     def metrics(
         self,
@@ -225,7 +241,7 @@ class Engine:
         """Evaluates, records it, and decides what follows from it."""
         self.flush()
         limit, state = self.trainer.fn_args.eval_steps or None, self.state
-        splits = self._eval_data.from_start()
+        random_numbers, splits = rng.state_dict(), self._eval_data.from_start()
         # ranks are interrupted together: by what they all iterate over as often
         together = self.backend.world_size == 1 or all(isinstance(each, TorchBatches) for each in splits.values())
         with self.trainer.timings.of(EVALUATION):
@@ -239,6 +255,9 @@ class Engine:
                     is_interrupted=self._termination_requested if together else None,
                 )
             except evaluation.Interrupted:
+                rng.load_state_dict(
+                    random_numbers
+                )  # the evaluation that a resumed training begins with draws them again
                 self._save_and_exit()
         metrics, state.tables = evaluated.metrics, evaluated.tables
         state.record(metrics)
@@ -292,23 +311,33 @@ class Engine:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the training was that wrote the state; every rank calls it."""
-        self.backend.load_model_state(self.model, state[MODEL])
+        """Goes on where the training was that wrote the state; every rank calls it.
+
+        Raises:
+            PreflightError: If a part of it does not fit.
+        """
+        fits = resumed_state.fits
+        with fits("the model"):
+            self.backend.load_model_state(self.model, state[MODEL])
         if not self.train_args.reset_optimizer:
-            self.backend.load_optimizer_state(self.model, self.optimizers, state["optimizers"])
-            for scheduler, each in zip(self.schedulers, state["schedulers"], strict=True):
-                scheduler.load_state_dict(each)
-            self.backend.load_state_dict(state["backend"])
-        with torch.no_grad():
-            for parameter, saved in zip(self._own_parameters, state.get("own_parameters", []), strict=True):
+            with fits("the optimizers"):
+                self.backend.load_optimizer_state(self.model, self.optimizers, state["optimizers"])
+            with fits("the schedulers"):
+                for scheduler, each in zip(self.schedulers, state["schedulers"], strict=True):
+                    scheduler.load_state_dict(each)
+            self.backend.load_state_dict(state.get("backend", {}))
+        with fits("the parameters beside the model's"), torch.no_grad():
+            for parameter, saved in zip(self._own_parameters, state.get("own_parameters", ()), strict=True):
                 parameter.copy_(saved)
-        if state["data"] is not None:
-            (self._replayed or self.batches).load_state_dict(state["data"])
-        if len(state["rng"]) == self.backend.world_size:
+        if state.get("data") is not None:
+            with fits("the data"):
+                (self._replayed or self.batches).load_state_dict(state["data"])
+        if len(state.get("rng", ())) == self.backend.world_size:
             rng.load_state_dict(state["rng"][self.backend.rank])
         self.state.load_state_dict(state["state"])
-        self.callbacks.load_state_dict(state["callbacks"])
-        self.trainer.seed = state["seed"]
+        with fits("the callbacks"):
+            self.callbacks.load_state_dict(state["callbacks"])
+        self.trainer.seed = state.get("seed", self.trainer.seed)
 
     def first_batch(self) -> Any:
         """The batch that training goes on with, without taking it."""
@@ -332,7 +361,7 @@ class Engine:
     def _make_optimizers(self) -> None:
         trainer = self.trainer
         self.optimizers = _optimizers(trainer.optimizer_fn(self.model))
-        self.schedulers = [each for each in map(trainer.scheduler_fn, self.optimizers) if each is not None]
+        self.schedulers = _schedulers([trainer.scheduler_fn(each) for each in self.optimizers])
         self._stepwise = [each for each in self.schedulers if not isinstance(each, ReduceLROnPlateau)]
         self._on_metric = [
             each
@@ -350,6 +379,10 @@ class Engine:
         held = {id(each): each for one in self.optimizers for group in one.param_groups for each in group["params"]}
         self._own_parameters = [each for key, each in held.items() if key not in of_model]
         self.parameters = [*of_model.values(), *self._own_parameters]
+        self._found_groups = self._num_groups()
+
+    def _num_groups(self) -> int:
+        return sum(len(optimizer.param_groups) for optimizer in self.optimizers)
 
     def _check_monitors(self) -> None:
         """Whether all that is monitored will be there.
@@ -381,20 +414,35 @@ class Engine:
         """Whether there was an evaluation at the step that the training is at."""
         return bool(self.state.history) and self.state.history[-1]["step"] == self.state.step
 
-    def _label_of(self, batch: Any) -> Any:
-        return None if self.trainer.label_key is None else self.trainer.batch_parts(batch)[1]
+    def _checked_parts(self, batch: Any) -> tuple[Any, Any]:
+        features, label, _ = self.trainer.batch_parts(batch)
+        return features, None if self.trainer.label_key is None else label
 
     def _remaining_batches(self) -> Iterable[Any]:
         """Batches that were not seen yet of the epoch that the training is in."""
         state, limit = self.state, self.train_args.max_steps_per_epoch
-        batches = iter(self.batches) if self._replayed is None else self._replayed.remaining(state.epoch, state.batches)
+        if self._replayed is not None:
+            batches = self._replayed.remaining(state.epoch, state.batches)
+        else:
+            batches = self._next_epoch or self._resumed_epoch()
+            self._next_epoch = None
         return islice(batches, limit - state.batches) if limit else batches
+
+    def _resumed_epoch(self) -> Iterator[Any]:
+        """The batches from the position on that the data are at."""
+        random_numbers = rng.state_dict()
+        batches: Iterator[Any] = iter(self.batches)
+        if self.resumed_from is not None:  # what is drawn at the beginning of an epoch was drawn before they were saved
+            rng.load_state_dict(random_numbers)
+        return batches
 
     def _go_to_epoch_start(self) -> None:
         """Lets the data begin an epoch, wherever in the one before they were left."""
         if isinstance(self.batches, TorchBatches):
             position = self.batches.state_dict()
             self.batches.load_state_dict({**position, "epoch": self.state.epoch, "offset": 0})
+        elif self._replayed is None and not self.done:
+            self._next_epoch = iter(self.batches)  # now, so that the position that is saved is one in the new epoch
 
     def _size(self, batch: Any) -> int:
         """Examples in a batch, over all ranks."""
@@ -413,7 +461,8 @@ class Engine:
             self._log()
         if self.train_args.eval_every_n_steps and step % self.train_args.eval_every_n_steps == 0 and not self.done:
             self.evaluate()  # that of the last step comes once the step is saved
-        if self.train_args.checkpoint_every_n_steps and step % self.train_args.checkpoint_every_n_steps == 0:
+        every = self.train_args.checkpoint_every_n_steps
+        if every and step % every == 0 and not self.done:  # the last step is saved with what it ends
             self.save_checkpoint()
         self._next_action_step = self._action_step_after(step)
 
@@ -532,3 +581,24 @@ def _optimizers(returned: Any) -> list[torch.optim.Optimizer]:
         problem = Problem("what optimizer_fn returned", got, "a torch.optim.Optimizer, or a list of them", remedy)
         raise PreflightError([problem])
     return optimizers
+
+
+def _schedulers(returned: Sequence[Any]) -> list[Any]:
+    """What `scheduler_fn` returned for each optimizer, without None.
+
+    Raises:
+        PreflightError: If it is something else, e.g. a list, or Lightning's dict.
+    """
+    schedulers = [each for each in returned if each is not None]
+    wrong = [each for each in schedulers if not (hasattr(each, "step") and hasattr(each, "state_dict"))]
+    if wrong:
+        got = ", ".join(f"a {type(each).__name__}" for each in wrong)
+        remedy = "It is called once for each optimizer; several at once: torch's ChainedScheduler or SequentialLR."
+        problem = Problem("what scheduler_fn returned", got, "a scheduler of torch.optim.lr_scheduler, or None", remedy)
+        raise PreflightError([problem])
+    return schedulers
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    shared = process_group.shared_folder()  # that of ranks goes with their launcher
+    return tempfile.TemporaryDirectory(prefix="polytrainer-", dir=shared, ignore_cleanup_errors=True)

@@ -42,6 +42,11 @@ class Logs:
         self._csv, self._histograms = MetricsCsv(os.path.join(folder, "metrics.csv")), histograms
         self._last = (time.monotonic(), first_step * schedule.batch_size)
 
+    def begin(self, state: TrainState) -> None:
+        """Writes what earlier processes found: a resumed run has new output folders, and may not evaluate any more."""
+        if state.history:
+            self._csv.write(state.history)
+
     def curves(self, state: TrainState, loss: float, learning_rates: list[float], norm: float | None) -> None:
         """Adds a point to each curve."""
         now, examples = time.monotonic(), state.examples

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from polytrainer.executors.errors import PreflightError
@@ -55,6 +56,25 @@ def check(
         problems.append(Problem("the model", got, "the same weights by name and shape", _REMEDY))
     if problems:
         raise PreflightError(problems)
+
+
+@contextmanager
+def fits(part: str) -> Iterator[None]:
+    """Turns any error of taking over a part of a checkpoint's state, within the context, into one that says what to do.
+
+    Args:
+        part: What it is, for the error.
+
+    Raises:
+        PreflightError: If there is one: code that was edited is how it comes about.
+    """
+    try:
+        yield
+    except PreflightError:
+        raise
+    except Exception as error:
+        got = f"a state in the checkpoint that does not fit ({type(error).__name__}: {error})"
+        raise PreflightError([Problem(part, got, "the state of the same training", _REMEDY)]) from error
 
 
 def _listed(names: Sequence[str]) -> str:

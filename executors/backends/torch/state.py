@@ -23,7 +23,8 @@ class TrainState:
         batches: Batches taken of the epoch it is in.
         examples: Examples seen, over all ranks.
         history: A row for each evaluation: step, epoch, loss since the row before, and `val_<metric>`.
-        at_epoch_end: Whether all batches of an epoch are taken, and its evaluation and callbacks are still to come.
+        at_epoch_end: Whether the last batch of an epoch, or of the training, is taken, and what comes after it
+            (evaluation, callbacks) is still to come.
         best: Best value of the metric by which the model is selected; None before the first finite one.
         best_step: The step at which it was reached.
         stopping_best: Best value of the metric that early stopping monitors; None before the first finite one.

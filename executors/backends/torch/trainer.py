@@ -93,7 +93,7 @@ class TorchTrainer(TorchHooks):
         fn_args = notebook.run_args(self, train_files, eval_files, **options)
         try:
             with locked(fn_args.checkpoint_dir if is_chief() else None):
-                if not resume:
+                if not resume and is_chief():
                     remove_checkpoints(fn_args.checkpoint_dir)
                 result = self.run_fn(fn_args)
                 if is_chief():
@@ -211,10 +211,14 @@ class TorchTrainer(TorchHooks):
         self.seed = process_group.agreed(self.seed)
         self._check_ranks()
         rng.seed(self.seed)
-        with self.timings.of(timings.TRAINING):
-            self.train()
-        with Termination.exits_at_once(self.engine.state.step):
-            return self._publish()
+        try:
+            with self.timings.of(timings.TRAINING):
+                self.train()
+            with Termination.exits_at_once(self.engine.state.step):
+                return self._publish()
+        finally:
+            if isinstance(engine := getattr(self, "engine", None), Engine):
+                engine.clean_up()
 
     def _publish(self) -> TrainResult:
         """What comes after the training, of which a checkpoint is there: evaluates, tests and saves the model."""
