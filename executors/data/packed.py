@@ -111,7 +111,9 @@ class Assembly:
         self._layout = RowLayout(columns)
         self._others = [column for column in columns if not column.dense]
         packed = [column.name for column in (*self._layout.columns, *self._others)]
-        self._names = [column.name for column in columns if column.name not in (label_key, weight_key)]
+        # where the weight has a default, there is a mask that says where it was used: no feature either
+        not_features = (label_key, weight_key, f"{weight_key}_mask" if weight_key is not None else None)
+        self._names = [column.name for column in columns if column.name not in not_features]
         order = [packed.index(name) for name in self._names]
         self._label = packed.index(label_key) if label_key is not None else None
         self._weight = packed.index(weight_key) if weight_key is not None else None
@@ -139,10 +141,21 @@ def _weight(value: Any) -> Any:
         shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise refuse("weight_key", f"values of {shape}", "one number for each example")
     weight = value.reshape(-1).float()
-    if len(weight) and not bool((weight >= 0).all() and weight.isfinite().all()):
-        wrong = weight[~((weight >= 0) & weight.isfinite())]
-        raise refuse("weight_key", f"the weight {wrong[0].item():g}", "a finite number, 0 or more")
+    check_weight(weight)
     return weight
+
+
+def check_weight(weight: Any) -> None:
+    """Whether the weights of a batch are such; of a batch without any, None, they are.
+
+    Raises:
+        DataError: If one is negative, or not finite.
+    """
+    if weight is None or not len(weight):
+        return
+    fits = (weight >= 0) & weight.isfinite()
+    if not bool(fits.all()):
+        raise refuse("weight_key", f"the weight {weight[~fits][0].item():g}", "a finite number, 0 or more")
 
 
 class CachedSplit:

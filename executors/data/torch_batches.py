@@ -241,6 +241,8 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
             split = self._made()
             self._check_names(column.name for column in split.columns)
             self._check_number(split.num_examples)
+            if isinstance(split, CachedSplit) and self._weight_key is not None:  # now, not in the midst of a training
+                Assembly(split.columns, self._weight_key, self._weight_key)(split.packed.arrays)
             self._split = split
         if self._assembly is None:
             self._assembly = Assembly(self._split.columns, self._label_key, self._weight_key)

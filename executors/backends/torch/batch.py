@@ -24,11 +24,16 @@ def num_rows(batch: Any) -> int:
 
 def first(batches: Any) -> Any:
     """The batch that comes next, without taking it where `batches` knows its position; None if there is none."""
-    position = batches.state_dict() if hasattr(batches, "state_dict") else None
+    position = batches.state_dict() if has_position(batches) else None
     batch = next(iter(batches), None)
     if position is not None:
         batches.load_state_dict(position)
     return batch
+
+
+def has_position(batches: Any) -> bool:
+    """Whether what `input_fn` returned says where it is, and can be told to go there."""
+    return hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
 
 
 def rows(batch: Any, start: int, stop: int) -> Any:
@@ -39,6 +44,11 @@ def rows(batch: Any, start: int, stop: int) -> Any:
 def moved(batch: Any, device: torch.device) -> Any:
     """The same batch on a device."""
     return _map(batch, lambda leaf: _moved(leaf, device))
+
+
+def copied(batch: Any) -> Any:
+    """The same batch, whose tensors are no views of a larger one's."""
+    return _map(batch, lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf)
 
 
 def at_least_two(batch: Any) -> Any:

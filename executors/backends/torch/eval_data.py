@@ -6,6 +6,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from polytrainer.executors.backends.torch.batch import has_position
+
 if TYPE_CHECKING:
     from polytrainer.executors.backends.torch.hooks import TorchHooks
 
@@ -22,7 +24,7 @@ class EvalData:
         self._starts = {
             name: copy.deepcopy(batches.state_dict())
             for name, batches in trainer.eval_batches.items()
-            if hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
+            if has_position(batches)
         }
 
     @property

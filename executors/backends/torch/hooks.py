@@ -23,6 +23,7 @@ from polytrainer.executors.backends.torch.class_weights import weights_of_labels
 from polytrainer.executors.backends.torch.losses import IGNORE_INDEX
 from polytrainer.executors.backends.torch.sample import Sample
 from polytrainer.executors.data.encoders import Vocabulary
+from polytrainer.executors.data.packed import check_weight
 from polytrainer.executors.data.torch_batches import TorchBatches
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError, TrainingError
@@ -319,6 +320,8 @@ class TorchHooks(BaseTrainer):
 
     def prepared(self, batch: Any, backend: TrainerBackend, *, training: bool = False) -> Any:
         """A batch on the backend's device, in its number format; for training with the weights of its classes, too."""
+        if type(self).input_fn is not TorchHooks.input_fn:  # whose weights were looked at when they were read
+            check_weight(self.batch_parts(batch)[2])
         if backend.device.type != "cpu":
             batch = moved(batch, backend.device)
         if training and self.class_weights is not None:
@@ -341,7 +344,16 @@ class TorchHooks(BaseTrainer):
         return self._loss(outputs, label, weight), outputs
 
     def _loss(self, outputs: Any, label: Any, weight: torch.Tensor | None) -> Any:
-        return self.loss_fn(outputs, label) if weight is None else self.loss_fn(outputs, label, weight=weight)
+        if weight is None:
+            return self.loss_fn(outputs, label)
+        if not self.loss_takes_weight:  # which the examples that were looked at before training did not show
+            raise TrainingError(self.loss_without_weight("a batch with weights"))
+        return self.loss_fn(outputs, label, weight=weight)
+
+    def loss_without_weight(self, got: str) -> Problem:
+        """What is wrong with weights beside a `loss_fn` that cannot take them."""
+        expected = "loss_fn(self, outputs, label, weight): a mean over rows, or (sum, sum of the weights)"
+        return Problem("loss_fn", f"{got} beside a loss_fn(outputs, label) without a weight", expected)
 
     @cached_property
     def loss_takes_weight(self) -> bool:
@@ -354,7 +366,7 @@ class TorchHooks(BaseTrainer):
         counts: Counter[int] = Counter()
         for batch in self._whole_train_split():
             label = self.batch_parts(batch)[1]
-            counts.update(labels_of(label[label != IGNORE_INDEX]))
+            counts.update(labels_of(label[label != self.loss_options.get("ignore_index", IGNORE_INDEX)]))
         return dict(counts)
 
     def _whole_train_split(self) -> Iterable[Any]:

@@ -143,7 +143,10 @@ WEIGHTS = ("weight", "pos_weight")
 
 def _like(logits: Tensor, weights: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights on the device of the outputs, of their type."""
-    return {name: torch.as_tensor(value, dtype=logits.dtype, device=logits.device) for name, value in weights.items()}
+    with torch.inference_mode(False):  # kept: what an evaluation makes must be of use in training, too
+        return {
+            name: torch.as_tensor(value, dtype=logits.dtype, device=logits.device) for name, value in weights.items()
+        }
 
 
 def _spread(weight: Tensor, losses: Tensor) -> Tensor:

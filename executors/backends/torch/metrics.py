@@ -13,9 +13,10 @@ import torchmetrics.regression as r
 from torch import Tensor
 from torchmetrics import Metric
 
-from polytrainer.executors.backends.torch import auroc, losses, weighted_metrics
+from polytrainer.executors.backends.torch import auroc, metric_inputs, weighted_metrics
 from polytrainer.executors.backends.torch.losses import logits_of
 from polytrainer.executors.backends.torch.metric_states import merge, states
+from polytrainer.executors.backends.torch.r2_score import R2Score
 from polytrainer.executors.backends.torch.registry import look_up
 from polytrainer.executors.backends.torch.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION, Task, task_of
 from polytrainer.proto.problems import Problem
@@ -29,7 +30,7 @@ REGRESSIONS: Makers = {
     "mape": r.MeanAbsolutePercentageError,
     "mse": r.MeanSquaredError,
     "pearson": r.PearsonCorrCoef,
-    "r2": r.R2Score,
+    "r2": R2Score,
     "rmse": lambda **options: r.MeanSquaredError(squared=False, **options),
     "spearman": r.SpearmanCorrCoef,
 }
@@ -71,8 +72,9 @@ CLASSIFICATIONS: dict[Task, Makers] = {
     },
 }
 # those whose signatures do not show what they take
-PARAMETERS_OF: dict[str, Any] = {"rmse": r.MeanSquaredError}
+PARAMETERS_OF: dict[str, Any] = {"r2": r.R2Score, "rmse": r.MeanSquaredError}
 TOP_K = re.compile(r"accuracy_top([1-9]\d*)")
+CONFUSION_MATRIX = "confusion_matrix"
 IGNORED = "polytrainer_ignore_index"
 OURS = "polytrainer_task"  # an attribute of the metrics made here: what `update` has to make of outputs and labels
 
@@ -110,7 +112,7 @@ def make(
     for name in names:
         metric = _make(name, task, num_classes, average, threshold)
         if weighted:
-            metric = weighted_metrics.weighted(name, metric, average=average, threshold=threshold)
+            metric = weighted_metrics.weighted(name, metric, threshold=threshold)
         setattr(metric, IGNORED, ignore_index)
         made[name] = metric
     return made
@@ -127,24 +129,24 @@ def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor, weight: T
         metrics: By name.
         outputs: Logits, or numbers: `[B, C]`, `[B, C, …]`, `[B, 1]`, `[B]`, or a mapping with them.
         label: int64 or float32, `[B]`, `[B, 1]`, or one for each position, or value, of the outputs.
-        weight: How much each example counts, `[B]`; for the metrics of `make(weighted=True)`, and for others whose
-            `update` has a parameter `weight` or `sample_weight`.
+        weight: How much each example counts, `[B]`, or each label, of the label's shape; for the metrics of
+            `make(weighted=True)`, to which all count 1 without it, and for others whose `update` has a parameter
+            `weight` or `sample_weight`.
 
     Raises:
         ValueError: If shapes do not fit, or a label is no class.
     """
     logits, label = logits_of(outputs).detach(), label.detach()
-    prepared: dict[Any, tuple[Tensor, Tensor, Tensor | None]] = {}
+    prepared: dict[Any, metric_inputs.Inputs] = {}
     for metric in metrics.values():
         task, ignored = getattr(metric, OURS, None), getattr(metric, IGNORED, None)
         if (task, ignored) not in prepared:
-            if task == MULTICLASS:
-                prepared[task, ignored] = _counted(logits, label, weight, ignored)
-            else:
-                prepared[task, ignored] = (*PREPARE[task](logits, label), weight)
+            prepared[task, ignored] = metric_inputs.prepare(task, logits, label, weight, ignored)
         predictions, labels, weights = prepared[task, ignored]
         if labels.numel() == 0:
             continue
+        if weights is None and isinstance(metric, weighted_metrics.WeightedMetric):
+            weights = metric_inputs.ones_like_rows(predictions)
         if weights is not None and (parameter := weighted_metrics.weight_parameter(metric)):
             metric.update(predictions, labels, **{parameter: weights})
         else:
@@ -191,9 +193,14 @@ def names_of_numbers(metrics: Mapping[str, Metric]) -> tuple[set[str], set[str]]
 
     A metric of a user's may give a mapping, whose numbers are `<name>_<key>`.
     """
-    ours = {name for name, metric in metrics.items() if hasattr(metric, OURS) and name != "confusion_matrix"}
+    ours = {name for name, metric in metrics.items() if hasattr(metric, OURS) and not _is_table(name, metric)}
     own = {name for name, metric in metrics.items() if not hasattr(metric, OURS)}
     return ours | own, {f"{name}_" for name in own}
+
+
+def _is_table(name: str, metric: Metric) -> bool:
+    """Whether a metric by name gives a number for each class."""
+    return name == CONFUSION_MATRIX or getattr(metric, "average", "macro") in (None, "none")
 
 
 # ---- how metrics are made
@@ -229,87 +236,15 @@ def _top_k(name: str, top_k: int, num_classes: int) -> int:
     return top_k
 
 
-# ---- what metrics are given
-
-
-def _binary(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    logits, label = losses.values("metrics", _wide(logits), label)
-    return logits.sigmoid().flatten(), _whole(label, 2).flatten()
-
-
-def _multilabel(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    logits, label = losses.values("metrics", _wide(logits), label)
-    return logits.sigmoid(), _whole(label, 2)
-
-
-def _multiclass(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    logits, fitted = losses.classes_or_probabilities("metrics", _wide(logits), label)
-    if fitted.shape == logits.shape:  # one-hot, or probabilities
-        return logits.softmax(1), fitted.argmax(1)
-    return logits.softmax(1), _whole(label, logits.shape[1]).view_as(fitted)
-
-
-def _counted(
-    logits: Tensor, label: Tensor, weight: Tensor | None, ignored: int | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Probabilities, classes and weights of the labels that are not ignored; one row for each where some are."""
-    if ignored is None or label.is_floating_point() or not bool((label == ignored).any()):
-        return (*_multiclass(logits, label), weight)
-    logits, label = losses.classes("metrics", logits, label)
-    counts = label != ignored
-    rows = logits.movedim(1, -1)[counts]  # [labels that count, C]
-    if weight is not None:
-        weight = weight.reshape(-1, *[1] * (counts.ndim - 1)).expand_as(counts)[counts]
-    if not len(rows):
-        return rows, label[counts], weight
-    return (*_multiclass(rows, label[counts]), weight)
-
-
-def _regression(outputs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    outputs, label = losses.values("metrics", _wide(outputs), label)
-    flat = outputs.reshape(len(outputs), -1).squeeze(1)  # [B], or [B, k]
-    return flat, label.reshape(flat.shape)
-
-
-def _plain(outputs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    if label.ndim == 2 and label.shape[1] == 1 and outputs.shape != label.shape:  # noqa: PLR2004
-        return outputs, label.squeeze(1)
-    if label.numel() == outputs.numel():
-        return outputs, label.view_as(outputs)
-    return outputs, label
-
-
-PREPARE: dict[Task | None, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-    BINARY: _binary,
-    MULTICLASS: _multiclass,
-    MULTILABEL: _multilabel,
-    REGRESSION: _regression,
-    None: _plain,
-}
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.device.type == "mps" else tensor.double()  # there is no float64 on mps
-
-
-def _whole(label: Tensor, num_classes: int) -> Tensor:
-    """Labels as int64, after a look at whether they are from 0 to num_classes - 1."""
-    whole = label.long()
-    wrong = label[(whole != label) | (whole < 0) | (whole >= num_classes)]
-    if wrong.numel():
-        remedy = "-1 is what Transform gives a word that is not in the vocabulary."
-        got = f"labels such as {wrong[0].item():g}"
-        raise ValueError(str(Problem("metrics", got, f"whole numbers from 0 to {num_classes - 1}", remedy)))
-    return whole
-
-
 # ---- what metrics say
 
 
 def _values(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
     values: dict[str, Tensor] = {}
     for name, metric in metrics.items():
-        value = metric.compute()
+        # of nothing torchmetrics says 0, or fails
+        is_undefined = metric.update_count == 0 and hasattr(metric, OURS) and name != CONFUSION_MATRIX
+        value = torch.tensor(torch.nan) if is_undefined else metric.compute()
         several = (
             {f"{name}_{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
         )

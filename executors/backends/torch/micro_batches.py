@@ -46,6 +46,7 @@ class MicroBatches:
     def __init__(self, train_args: TrainArgs, backend: TrainerBackend, batch_size: int):
         self._backend, self._world_size = backend, backend.world_size
         self._share = math.ceil(batch_size / self._world_size)
+        self._example: Any = None  # of a training batch, which may have parts that the batches of evaluations lack
         self._tries = train_args.HasField("micro_batch_size") and train_args.micro_batch_size == 0
         if self._tries and isinstance(backend, Fsdp):
             got = "0, to be found by trying, with the strategy 'fsdp'"
@@ -113,6 +114,8 @@ class MicroBatches:
         # as many parts on each rank: with FSDP they compute each of them together
         share, size = math.ceil(whole / self._world_size), batch_lib.num_rows(batch)
         parts = math.ceil(share / (self.size or share))
+        if size and self._example is None:
+            self._example = batch_lib.copied(batch_lib.rows(batch, 0, 1))
         total, weight = torch.zeros((), device=self._backend.device), None
         for number in range(parts):
             start, stop = number * size // parts, (number + 1) * size // parts
@@ -132,14 +135,17 @@ class MicroBatches:
     def _divided_by_weight(self, engine: Engine, total: torch.Tensor, weight: Any, whole: int) -> torch.Tensor:
         """Divides loss and gradients by the weight of the whole batch, in place of its number of rows."""
         weight = self._backend.sum(torch.as_tensor(weight, dtype=torch.float64, device=self._backend.device).clone())
-        factor = whole / weight.clamp(min=torch.finfo(torch.float32).tiny)
+        # where nothing counts all gradients are 0: nothing by nothing is nothing
+        factor = torch.where(weight > 0, whole / weight, 0.0)
         gradients = [each.grad for each in engine.parameters if each.grad is not None]
         for gradient in gradients:
             gradient.mul_(factor.to(gradient.dtype))
         return total * factor.to(total.dtype)
 
     def _dummy_batch(self, engine: Engine) -> Any:
-        """An example for a rank that has none left; it counts for nothing."""
+        """An example for a rank that has none left; it counts for nothing, but has a weight where others have one."""
+        if self._example is not None:
+            return self._example
         return engine.trainer.prepared(engine.trainer.sample, self._backend, training=True)
 
     def _fits(self, engine: Engine, model: nn.Module, batch: Any) -> bool:

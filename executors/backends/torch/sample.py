@@ -54,6 +54,7 @@ class Sample:
         try:
             with torch.no_grad(), evaluating(model):
                 self.outputs = trainer.predict_fn(model, features)
+                self._check_class_weights()
                 self._find_loss()
         except PreflightError:
             raise
@@ -84,6 +85,8 @@ class Sample:
     @property
     def ignore_index(self) -> int | None:
         """The label that the loss ignores, and so do metrics by name; None if it ignores none."""
+        if self.loss_name is None:
+            return losses.IGNORE_INDEX  # a loss of the user's: it is no class in any case
         if self.loss_name not in losses.IGNORING or self._labels_are_classes:
             return None
         return int(self._trainer.loss_options.get("ignore_index", losses.IGNORE_INDEX))
@@ -145,6 +148,21 @@ class Sample:
                 raise PreflightError([Problem(f"the label {trainer.label_key!r}", got, expected)])
         self._labels_are_classes = all(each is not None and each[0] >= 0 for each in ranges)
 
+    def _check_class_weights(self) -> None:
+        """Whether labels are the numbers of classes, and not values of their own for each output."""
+        label = self._label
+        if self._trainer.class_weights is None or not isinstance(label, torch.Tensor):
+            return
+        try:
+            outputs = losses.logits_of(self.outputs)
+        except ValueError:  # a loss of the user's will know what it is about
+            return
+        if label.numel() > len(label) and label.shape == outputs.shape:
+            got = f"a label {list(label.shape)}, with a value for each output"
+            remedy = 'Of several labels, loss_options={"pos_weight": […]} weighs those that are 1.'
+            expected = "the number of a class for each example, or each position of it"
+            raise PreflightError([Problem("class_weights", got, expected, remedy)])
+
     def _check_weights(self) -> None:
         """Whether weights can reach the loss."""
         from polytrainer.executors.backends.torch.hooks import TorchHooks
@@ -153,15 +171,10 @@ class Sample:
         weights = [name for name in ("weight_key", "class_weights") if getattr(trainer, name) is not None]
         if not (self.has_weight or weights):
             return
-        own = [name for name in _STEPS[1:] if getattr(type(trainer), name) is not getattr(TorchHooks, name)]
-        if (
-            type(trainer).loss_fn is not TorchHooks.loss_fn
-            and "train_step" not in own
-            and not trainer.loss_takes_weight
-        ):
-            got = f"{', '.join(weights) or 'batches with weights'} beside a loss_fn(outputs, label) without a weight"
-            expected = "loss_fn(self, outputs, label, weight): a mean over rows, or (sum, sum of the weights)"
-            raise PreflightError([Problem("loss_fn", got, expected)])
+        steps = _STEPS[1:] if self.has_weight else _STEPS[1:2]  # class weights are for training alone
+        gives_weight = any(getattr(type(trainer), name) is getattr(TorchHooks, name) for name in steps)
+        if gives_weight and not trainer.loss_takes_weight:
+            raise PreflightError([trainer.loss_without_weight(", ".join(weights) or "batches with weights")])
 
 
 def _first_rows(batches: Any) -> Any:

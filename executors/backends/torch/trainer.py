@@ -196,15 +196,25 @@ class TorchTrainer(TorchHooks):
         engine = self.engine
         with testing.results_of(self, split, files, TorchHooks.input_fn, predictions.ranks()) as results:
             if results is None:
-                return self.evaluate(model, files) if measured else {}
+                return self._measured(model, split, files) if measured else {}
             batches = self.input_fn(files, training=False)
             told = predictions.Observer(self, batches, results)
             if measured and isinstance(engine, Engine) and type(self).evaluate is TorchTrainer.evaluate:
                 metrics = engine.metrics(model, {"": batches}, test=True, observe=told)
-                engine.state.tables.update({f"{split}.{name}": table for name, table in engine.last_tables.items()})
+                self._keep_tables(split)
                 return metrics
             predictions.tell(self, engine.backend, model, batches, told)
-        return self.evaluate(model, files) if measured else {}
+        return self._measured(model, split, files) if measured else {}
+
+    def _measured(self, model: nn.Module, split: str, files: Sequence[str]) -> dict[str, float]:
+        metrics = self.evaluate(model, files)
+        self._keep_tables(split)
+        return metrics
+
+    def _keep_tables(self, split: str) -> None:
+        """Adds what the last evaluation said that is no single number, to be written into trainer_state.json."""
+        tables = dict(getattr(self.engine, "last_tables", {}))
+        self.engine.state.tables.update({f"{split}.{name}": table for name, table in tables.items()})
 
     def _run(self) -> TrainResult:
         """One rank's part of `run_fn`; of all of it, where it is the only one."""

@@ -40,23 +40,20 @@ class WeightedMetric(Metric):
 
     full_state_update = False
 
-    def __init__(self, name: str, task: str, average: str, threshold: float):
+    def __init__(self, name: str, task: str, average: str | None, threshold: float):
         super().__init__(sync_on_compute=False)
-        self._name, self._average, self._threshold = name, None if average == "none" else average, threshold
+        self._name, self._threshold = name, threshold
+        self.average = None if average == "none" else average
         setattr(self, OURS, task)
         for state in ("predictions", "labels", "weights"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, predictions: Tensor, labels: Tensor, weight: Tensor) -> None:
-        """Takes a batch: probabilities, or numbers, `[n, …]`; labels; and a weight for each example or label."""
-        task = getattr(self, OURS)
-        if task == MULTICLASS and predictions.ndim > 2:  # noqa: PLR2004 -- [B, C, …]: a row for each position
-            weight = weight.reshape(-1, *[1] * (labels.ndim - 1)).expand_as(labels).reshape(-1)
-            predictions, labels = predictions.movedim(1, -1).flatten(0, -2), labels.reshape(-1)
+        """Takes a batch: probabilities, or numbers, `[n]` or `[n, k]`; labels likewise; and a weight for each row."""
         rows = len(predictions)
         self.predictions.append(predictions.reshape(rows, -1).double())
         self.labels.append(labels.reshape(rows, -1).double())
-        self.weights.append(weight.reshape(rows, -1).double()[:, 0])
+        self.weights.append(weight.double())
 
     def compute(self) -> Tensor:
         """The metric over all that was seen; NaN where nothing was, or nothing counts."""
@@ -65,7 +62,7 @@ class WeightedMetric(Metric):
             for part in (self.predictions, self.labels, self.weights)
         ]
         predictions, labels, weights = arrays
-        if not len(labels) or not weights.sum() > 0:
+        if not len(labels) or (not weights.sum() > 0 and self._name != "confusion_matrix"):
             return torch.tensor(torch.nan)
         with warnings.catch_warnings():  # of classes that are absent, which is said otherwise
             warnings.simplefilter("ignore")
@@ -76,19 +73,17 @@ class WeightedMetric(Metric):
         if task == REGRESSION:
             return _regression(self._name, predictions, labels, weights)
         if self._name == "auroc":
-            return _auroc(task, predictions, labels, weights, self._average)
+            return _auroc(task, predictions, labels, weights, self.average)
         if self._name == "average_precision":
-            return _average_precision(task, predictions, labels, weights, self._average)
+            return _average_precision(task, predictions, labels, weights, self.average)
         if top := _TOP_K.fullmatch(self._name):
-            from sklearn.metrics import top_k_accuracy_score
-
-            classes = np.arange(predictions.shape[1])
-            return top_k_accuracy_score(labels[:, 0], predictions, k=int(top[1]), sample_weight=weights, labels=classes)
-        return _of_classes(self._name, task, predictions, labels, weights, self._average, self._threshold)
+            likeliest = np.argsort(-predictions, axis=1, kind="stable")[:, : int(top[1])]
+            return np.average((likeliest == labels[:, :1]).any(1), weights=weights)
+        return _of_classes(self._name, task, predictions, labels, weights, self.average, self._threshold)
 
 
-def weighted(name: str, metric: Metric, *, average: str, threshold: float) -> WeightedMetric:
-    """The metric of the same name for examples with weights.
+def weighted(name: str, metric: Metric, *, threshold: float) -> WeightedMetric:
+    """The metric of the same name, and average over classes, for examples with weights.
 
     Raises:
         ValueError: If there is none.
@@ -96,7 +91,7 @@ def weighted(name: str, metric: Metric, *, average: str, threshold: float) -> We
     if name == "spearman":
         got, expected = "weights of examples", "another metric: a weighted rank correlation has no accepted definition"
         raise ValueError(str(Problem(f"metric {name}", got, expected)))
-    return WeightedMetric(name, getattr(metric, OURS), average, threshold)
+    return WeightedMetric(name, getattr(metric, OURS), getattr(metric, "average", "macro"), threshold)
 
 
 def weight_parameter(metric: Metric) -> str | None:
@@ -158,7 +153,8 @@ def _mean_over_classes(
     if average == "micro":
         return function(one_hot.ravel(), predictions.ravel(), sample_weight=np.repeat(weights, one_hot.shape[1]))
     counts = (one_hot * weights[:, None]).sum(0)
-    defined = (counts > 0) & (counts < weights.sum())
+    others = (~one_hot * weights[:, None]).sum(0)
+    defined = (counts > 0) & ((others > 0) | (name == "average_precision"))  # whose curve needs no other labels
     values = np.array(
         [
             function(one_hot[:, number], predictions[:, number], sample_weight=weights) if there else np.nan
@@ -197,7 +193,8 @@ def _of_classes(
     if name == "accuracy":
         return np.average((predicted == actual).reshape(len(actual), -1).mean(1), weights=weights)
     if name == "specificity":
-        return _specificity(task, actual, predicted, weights, average)
+        labels = [1] if task == BINARY else classes if task == MULTICLASS and average is None else None
+        return _specificity(actual, predicted, weights, average, labels)
     if name == "mcc" and task == MULTILABEL:  # as torchmetrics has it: over all labels
         weights = np.repeat(weights, actual.shape[1])
         predicted, actual = predicted.ravel(), actual.ravel()
@@ -219,14 +216,12 @@ def _of_classes(
 
 
 def _specificity(
-    task: str, actual: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any], average: str | None
+    actual: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any], average: str | None, labels: Any
 ) -> Any:
     """Of the examples that are not of a class, the part that is not predicted to be."""
     from sklearn.metrics import multilabel_confusion_matrix
 
-    matrices = multilabel_confusion_matrix(actual, predicted, sample_weight=weights)
-    if task == BINARY:
-        matrices = matrices[-1:]
+    matrices = multilabel_confusion_matrix(actual, predicted, sample_weight=weights, labels=labels)
     if average == "micro":
         matrices = matrices.sum(0, keepdims=True)
     negatives = matrices[:, 0].sum(1)
