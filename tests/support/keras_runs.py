@@ -65,7 +65,8 @@ KERAS_MODULE = """
             ema = {"use_ema": True, "ema_momentum": 0.9} if "ema" in config["callbacks"] else {}
             kind = getattr(tf.keras.optimizers, os.environ.get("OPTIMIZER", "Adam"))
             optimizer = kind(float(os.environ.get("RATE", 0.01)), **ema)
-            model.compile(optimizer, os.environ.get("LOSS", "binary_crossentropy"), metrics=["accuracy", tf.keras.metrics.AUC(name="auc")])
+            loss = os.environ.get("LOSS", "binary_crossentropy")
+            model.compile(optimizer, loss, metrics=["accuracy", tf.keras.metrics.AUC(name="auc")])
             return model
 
         def callbacks(self):
@@ -84,7 +85,8 @@ KERAS_MODULE = """
                 "csv": lambda: keras.CSVLogger(self.fn_args.model_run_dir + "/log.csv"),
                 "ema": keras.Callback,
             }
-            return [made[name]() for name in self.fn_args.custom_config["callbacks"] + os.environ.get("MORE", "").split()]
+            names = [*self.fn_args.custom_config["callbacks"], *os.environ.get("MORE", "").split()]
+            return [made[name]() for name in names]
 
     run_fn = Mine(label_key="label").run_fn
 """
