@@ -71,3 +71,30 @@ def same(one, other, tolerance=0.0):
     import numpy as np
 
     return set(one) == set(other) and all(np.allclose(one[name], other[name], rtol=0, atol=tolerance) for name in one)
+
+
+def schema_of(text):
+    """A schema of dense features: `x: 2 floats, label: 1 ints`."""
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    kinds = {"floats": "FLOAT", "ints": "INT"}
+    features = []
+    for each in text.split(", "):
+        name, size, kind = each.replace(":", "").split()
+        features.append(
+            f'feature {{ name: "{name}" type: {kinds[kind]} presence {{ min_fraction: 1 min_count: 1 }} '
+            f"shape {{ dim {{ size: {size} }} }} }}"
+        )
+    return text_format.Parse("\n".join(features), schema_pb2.Schema())
+
+
+def linear(width, outputs):
+    """A model_fn of one linear layer over `x`."""
+    from torch import nn
+
+    class Linear(nn.Linear):
+        def forward(self, x):
+            return super().forward(x)
+
+    return lambda self: Linear(width, outputs)
