@@ -97,6 +97,8 @@ def train(
 ):
     Mine.slow, Mine.fail_at, Mine.ema, Mine.buffers = slow, fail_at, ema, buffers
     arguments = {"scheduler": "cosine", "warmup_steps": 5, "learning_rate": learning_rate, **(arguments or {})}
+    if isinstance(by_class := arguments.get("class_weights"), dict):  # whose keys are words in JSON
+        arguments["class_weights"] = {int(label): weight for label, weight in by_class.items()}
     Mine("label", metrics=["accuracy", "auroc"], dropout=dropout, norm=norm, **arguments).fit(**options)
 
 
