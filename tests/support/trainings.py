@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+# no dropout: its random numbers are of a rank's own; no batch norm, whose batch is a rank's share
+SAME = {"dropout": 0.0, "norm": False, "num_epochs": 2}
 
 
 class ForkedTraining:
@@ -73,3 +78,36 @@ def forked(nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Pat
     for training in started:
         training.send(signal.SIGKILL)
         training.ended()
+
+
+def all_well(trainings: list[ForkedTraining]) -> None:
+    """Waits for all of them to end well."""
+    for training in trainings:
+        assert training.ended(), training.said[-3000:]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def ranks(forked: Callable[..., Any]) -> Callable[..., list[ForkedTraining]]:
+    """Starts the ranks of a training, as a cluster does: `ranks(count, name, **options)`."""
+    tries = itertools.count()
+
+    def start(count: int, name: str, **options: Any) -> list[ForkedTraining]:
+        port, number = free_port(), next(tries)
+        environments = [
+            {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost"}
+            for rank in range(count)
+        ]
+        return [
+            forked(
+                name, log=f"{name}-{number}-{env['RANK']}", env={**env, "MASTER_PORT": str(port)}, **{**SAME, **options}
+            )
+            for env in environments
+        ]
+
+    return start
