@@ -1,9 +1,10 @@
 """Forks a process for each training that it is told of, so that these need not import anything: run by `nursery`.
 
-Reads a line of JSON for each: either the log, the environment, and the options of a training, and answers with the
-number of its process; or a number of a process to wait for, and answers with its exit status.
+Reads a line of JSON for each: either the log, the environment, and the options of a training (and the `module` beside
+this one whose `train` it calls, if it is not the one here), and answers with the number of its process; or a number of a process to wait for, and answers with its exit status.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -102,13 +103,13 @@ def train(
     Mine("label", metrics=["accuracy", "auroc"], dropout=dropout, norm=norm, **arguments).fit(**options)
 
 
-def run(log, env, **options):
+def run(log, env, module=None, **options):
     with open(log, "w") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(env)
     try:
-        train(**options)
+        (importlib.import_module(module).train if module else train)(**options)
         return 0
     except BaseException:
         traceback.print_exc()
