@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -68,12 +68,14 @@ class ReplayedData:
         yield from batches
 
     def state_dict(self) -> dict[str, Any]:
-        """How the epoch began, and what was seen of it."""
-        return {"epoch_start": self._epoch_start, "checksum": self._checksum}
+        """How the epoch began, what was seen of it, and with which random numbers the next one would begin."""
+        generators = [each.get_state() for each in self._generators()]
+        return {"epoch_start": self._epoch_start, "checksum": self._checksum, "generators": generators}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` returned."""
         self._epoch_start, self._checksum = state["epoch_start"], state["checksum"]
+        self._set_generators(state.get("generators", []))
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:
@@ -85,8 +87,11 @@ class ReplayedData:
 
     def _set_random_state(self, state: dict[str, Any]) -> None:
         rng.load_state_dict(state["rng"])
-        for generator, saved in zip(self._generators(), state["generators"], strict=False):
-            generator.set_state(saved)
+        self._set_generators(state["generators"])
+
+    def _set_generators(self, states: Sequence[torch.Tensor]) -> None:
+        for generator, state in zip(self._generators(), states, strict=False):
+            generator.set_state(state)
 
     def _generators(self) -> list[torch.Generator]:
         """Those of a DataLoader and of its sampler, each once."""

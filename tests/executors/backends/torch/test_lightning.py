@@ -339,9 +339,19 @@ def test_early_stopping_goes_back_to_the_best_weights(metric, fit, network):
     assert kept == ["step-00000026.safetensors", "step-00000039.safetensors"]
 
 
-def test_a_metric_that_is_not_logged_cannot_be_watched(fit):
-    with pytest.raises(RuntimeError, match=r"'auc', which validation_step does not log; expected one of \['loss'\]"):
-        fit(early_stopping={"metric": "auc"})
+@pytest.mark.parametrize("metric", ["auc", "val_auc"])
+@pytest.mark.parametrize("sanity_steps", [2, 0])
+def test_a_metric_that_is_not_logged_cannot_be_watched(metric, sanity_steps, fit, network):
+    steps = []
+
+    def training_step(self, batch, batch_idx):
+        steps.append(batch_idx)
+        return self.loss(batch)
+
+    config = {"num_sanity_val_steps": sanity_steps, "max_epochs": 2}
+    with pytest.raises(ValueError, match=r"early_stopping.metric: got 'auc'; expected one of \['loss'\]"):
+        fit(network(training_step=training_step), config, early_stopping={"metric": metric})
+    assert len(steps) == (0 if sanity_steps else 13)  # before the first step, or at the first evaluation
 
 
 def test_what_a_checkpoint_could_not_be_read_with_is_refused(fit, network):
