@@ -64,7 +64,7 @@ def train(slow=0.0, fail_at=None, dropout=0.2, norm=True, learning_rate=None, **
     Mine("label", metrics=["accuracy", "auroc"], dropout=dropout, norm=norm, **arguments).fit(**options)
 
 
-def run(log, env, **options):
+def run(train, log, env, **options):
     with open(log, "w") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -79,7 +79,8 @@ def run(log, env, **options):
         sys.stdout.flush()
 
 
-if __name__ == "__main__":
+def serve(train):
+    """Answers lines until there are no more; `train` is what each child does with its options."""
     print("ready", flush=True)
     for line in sys.stdin:
         told = json.loads(line)
@@ -88,5 +89,9 @@ if __name__ == "__main__":
             continue
         child = os.fork()
         if child == 0:
-            os._exit(run(**told))
+            os._exit(run(train, **told))
         print(child, flush=True)
+
+
+if __name__ == "__main__":
+    serve(train)
