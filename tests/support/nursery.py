@@ -103,7 +103,7 @@ def train(
     Mine("label", metrics=["accuracy", "auroc"], dropout=dropout, norm=norm, **arguments).fit(**options)
 
 
-def run(log, env, module=None, **options):
+def run(train, log, env, module=None, **options):
     with open(log, "w") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -118,7 +118,8 @@ def run(log, env, module=None, **options):
         sys.stdout.flush()
 
 
-if __name__ == "__main__":
+def serve(train):
+    """Answers lines until there are no more; `train` is what each child does with its options."""
     print("ready", flush=True)
     for line in sys.stdin:
         told = json.loads(line)
@@ -127,5 +128,9 @@ if __name__ == "__main__":
             continue
         child = os.fork()
         if child == 0:
-            os._exit(run(**told))
+            os._exit(run(train, **told))
         print(child, flush=True)
+
+
+if __name__ == "__main__":
+    serve(train)

@@ -54,7 +54,17 @@ class ForkedTraining:
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[subprocess.Popen[str]]:
     """The process that forks trainings."""
-    command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
+    yield from _running("nursery.py")
+
+
+@pytest.fixture(scope="session")
+def lightning_nursery() -> Iterator[subprocess.Popen[str]]:
+    """The process that forks trainings of a LightningModule."""
+    yield from _running("lightning_nursery.py")
+
+
+def _running(program: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(Path(__file__).with_name(program))]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -65,6 +75,20 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def forked(nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Starts a training of `small`: `forked(name, **options)`; the same name is the same one, in `tmp_path/name`."""
+    yield from _starter(nursery, small, tmp_path)
+
+
+@pytest.fixture
+def forked_lightning(
+    lightning_nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path
+) -> Iterator[Callable[..., Any]]:
+    """Likewise, of a LightningModule."""
+    yield from _starter(lightning_nursery, small, tmp_path)
+
+
+def _starter(
+    nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path
+) -> Iterator[Callable[..., ForkedTraining]]:
     told = {"train_files": small.train, "eval_files": small.eval, "schema": small.schema, "batch_size": 8, "seed": 3}
     started = []
 

@@ -38,9 +38,11 @@ class EvalData:
         What has a position is set back to its first one. What can be iterated over only once, as a generator, or has a
         `state_dict` that cannot be loaded, is made anew by `input_fn`.
         """
-        return {name: self._split_from_start(name, batches) for name, batches in self._trainer.eval_batches.items()}
+        return {name: self.split_from_start(name) for name in self._trainer.eval_batches}
 
-    def _split_from_start(self, name: str, batches: Any) -> Any:
+    def split_from_start(self, name: str) -> Any:
+        """The batches of one of them."""
+        batches = self._trainer.eval_batches[name]
         if name in self._starts:
             batches.load_state_dict(copy.deepcopy(self._starts[name]))
             return batches

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from polytrainer.executors.backends.torch.lightning.errors import misconfiguration
+from polytrainer.executors.backends.torch.modes import evaluating
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.monitors import ModelSelection
@@ -118,16 +120,12 @@ def look_at(trainer: TorchTrainer, model: nn.Module) -> None:
     """
     if not is_complete(model):
         return
-    sample, was_training = trainer.sample, model.training
-    model.eval()
     try:
-        with torch.no_grad():
-            trainer.predict_fn(model, trainer.features_and_label(sample)[0])
+        with torch.no_grad(), evaluating(model):
+            trainer.predict_fn(model, trainer.features_and_label(trainer.sample)[0])
     except ValueError as error:
         remedy = "predict_fn may be overridden, for a forward that takes something else."
         raise PreflightError([Problem("the model", str(error), "one that fits the data", remedy)]) from error
-    finally:
-        model.train(was_training)
 
 
 def trainer_of(package: ModuleType, config: Mapping[str, Any], events: Any) -> Any:
@@ -140,7 +138,7 @@ def trainer_of(package: ModuleType, config: Mapping[str, Any], events: Any) -> A
     callbacks = [events, *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks])]
     try:
         lightning = package.Trainer(**{**config, "callbacks": callbacks})
-    except (TypeError, ValueError, RuntimeError) as error:  # and its MisconfigurationException
+    except (TypeError, ValueError, RuntimeError, misconfiguration(package)) as error:
         raise PreflightError([Problem("trainer_config", str(error), "what lightning.Trainer takes")]) from error
     ranks = process_group.world_size()
     if (lightning.world_size, lightning.global_rank) != (ranks, process_group.rank()):

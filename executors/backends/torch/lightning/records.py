@@ -89,17 +89,25 @@ class Records:
             TrainingError: If the metric that is watched is not among them.
         """
         self.flush(lightning)
-        state = self._state
+        state, best = self._state, self._state.best
+        is_kept = bool(state.history) and state.history[-1]["step"] == state.step and state.step in state.kept
         row = state.record(metrics)
         value = self._selection.update(state, metrics)
-        self._kept.maybe_save(state, value, weights)
+        # other weights of the same step (an average that a callback makes at the end) take the place of those that are
+        # kept only if they are better
+        if not is_kept or self._selection.selecting is None or state.best != best:
+            self._kept.maybe_save(state, value, weights)
         if state.stopped:
             lightning.should_stop = True
-        if self._is_first:
-            self._csv.write(state.history)
-            self._trainer.log_state(state)
+        self.write()
         if self._line is not None:
             self._line.show(state.step, _shown(row))
+
+    def write(self) -> None:
+        """Writes the history down."""
+        if self._is_first:
+            self._csv.write(self._state.history)
+            self._trainer.log_state(self._state)
 
 
 def _shown(row: Mapping[str, float]) -> dict[str, float]:
