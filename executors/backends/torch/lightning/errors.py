@@ -12,6 +12,7 @@ from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.proto.problems import Problem
 
 _STEPS = ("training_step", "validation_step", "test_step")
+_WEIGHTED_PARTS = 3  # features, label and weight
 _OPTIMIZERS = (
     "an optimizer; a list of them; ([optimizers], [schedulers]); or {'optimizer': …, 'lr_scheduler': …}, a "
     "ReduceLROnPlateau with the 'monitor' that it follows"
@@ -66,7 +67,7 @@ def _not_unpacked(step: str, text: str, batch: Any) -> TrainingError:
     )
     remedy = (
         "With weight_key each batch is (features, label, weight); with class_weights those of training are."
-        if parts == 3
+        if parts == _WEIGHTED_PARTS
         else "A batch is what input_fn yields: (features, label) by default, without a label_key the features alone."
     )
     return TrainingError(Problem(step, got, expected, remedy))
