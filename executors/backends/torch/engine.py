@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from absl import logging
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from polytrainer.executors.backends.torch import batch as batch_lib
 from polytrainer.executors.backends.torch import evaluation, resumed_state, rng, sanity
 from polytrainer.executors.backends.torch import metrics as metrics_lib
 from polytrainer.executors.backends.torch.backend import TrainerBackend
 from polytrainer.executors.backends.torch.callbacks import Callbacks
 from polytrainer.executors.backends.torch.checkpointer import MODEL, FileCheckpointer
-from polytrainer.executors.backends.torch.data_position import ReplayedData
 from polytrainer.executors.backends.torch.eval_data import EvalData
 from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY, Logs
 from polytrainer.executors.backends.torch.mean_losses import MeanLoss, mean_loss
 from polytrainer.executors.backends.torch.micro_batches import MicroBatches
+from polytrainer.executors.backends.torch.optimization import Optimization
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.step_errors import explained
 from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
+from polytrainer.executors.backends.torch.train_data import TrainData
 from polytrainer.executors.data.torch_batches import TorchBatches
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError, TrainingError
@@ -40,9 +38,6 @@ if TYPE_CHECKING:
     from polytrainer.executors.backends.torch.trainer import TorchTrainer
 
 
-_BETTER = {"min": "less", "max": "more"}
-
-
 class Engine:
     """One training: a model, its optimizers, its data, and how far it has come.
 
@@ -52,7 +47,6 @@ class Engine:
         model: As the backend wrapped it.
         optimizers: One or more.
         schedulers: Of the learning rates.
-        parameters: Of the model, and all others that the optimizers hold.
         selection: Which evaluation is the best, and when training stops.
         state: Counters and records.
         last_tables: Values of the last call of `metrics` that are no single number.
@@ -63,13 +57,12 @@ class Engine:
         self.trainer, self.backend = trainer, backend
         self.state = TrainState()
         self.schedule, self.train_args = trainer.schedule, trainer.fn_args.train_args
-        self.batches, self._eval_data = trainer.train_batches, EvalData(trainer)
-        self._replayed = (
-            None if hasattr(self.batches, "state_dict") else ReplayedData(self.batches, self._checked_parts)
-        )
+        self._train_data, self._eval_data = TrainData(trainer, backend.world_size), EvalData(trainer)
         self.selection = ModelSelection.from_args(self.train_args)
         self.model = self._wrapped(model)
-        self._make_optimizers()
+        self._optimization = Optimization(trainer, self.model, backend)
+        self.optimizers, self.schedulers = self._optimization.optimizers, self._optimization.schedulers
+        self._stepwise, self._on_metric = self._optimization.stepwise, self._optimization.on_metric
         self._check_monitors()
         self.callbacks = Callbacks(trainer.callbacks(), self)
         self._hears_backward, self._hears_step = map(self.callbacks.hears, ("on_backward_end", "on_step_end"))
@@ -93,7 +86,6 @@ class Engine:
         self._pending: list[torch.Tensor] = []
         self._norm: torch.Tensor | None = None
         self._is_at_data_end = False
-        self._next_epoch: Iterator[Any] | None = None
         self.last_tables: dict[str, list[Any]] = {}
         self._next_action_step = self._action_step_after(self.state.step)
 
@@ -115,9 +107,8 @@ class Engine:
     def _train_epoch(self) -> None:
         """Trains on the batches that are left of an epoch, and ends it."""
         state, first_step = self.state, self.state.step
-        self._find_parameters()  # a callback may have added some
         self.callbacks.call("on_epoch_begin")
-        for batch in self._remaining_batches():
+        for batch in self._train_data.remaining(state.epoch, state.batches):
             self.step(batch)
             if state.step == self._next_action_step:
                 self._run_periodic_actions()
@@ -126,7 +117,7 @@ class Engine:
             if self._termination_requested():
                 self._save_and_exit()
         if state.step == first_step and not state.batches:  # a resumed training may have nothing left of its epoch
-            if self._replayed is None and not self._is_at_data_end and self.resumed_from == state.step:
+            if self._train_data.has_position and not self._is_at_data_end and self.resumed_from == state.step:
                 # the data were saved at the end of their epoch, and begin the next when they are iterated over again
                 self._is_at_data_end = True
                 return
@@ -135,7 +126,7 @@ class Engine:
             raise TrainingError(Problem("input_fn", got, "batches in each epoch", remedy))
         if not self.done or state.batches >= self.schedule.steps_per_epoch:
             state.epoch, state.batches = state.epoch + 1, 0
-            self._go_to_epoch_start()
+            self._train_data.begin_epoch(state.epoch, is_last=self.done)
         state.at_epoch_end = True
         self._end_epoch()
 
@@ -166,17 +157,16 @@ class Engine:
     def step(self, batch: Any) -> None:
         """One step: the loss and gradients of a batch, and what the optimizers make of them."""
         state, backend = self.state, self.backend
-        if self._num_groups() != self._found_groups:  # a callback has given an optimizer further parameters
-            self._find_parameters()
-        size = self._size(batch)
+        self._optimization.find_added_parameters()
+        size = self._train_data.num_examples_of(batch)
         try:
             loss = self.micro_batches.compute(self, batch, size)
         except (RuntimeError, ValueError) as error:
             if explanation := explained(error, size):
                 raise explanation from error
             raise
-        if self._own_parameters:
-            backend.average_gradients(self._own_parameters)
+        if self._optimization.own_parameters:
+            backend.average_gradients(self._optimization.own_parameters)
         backend.unscale(self.optimizers)
         if self._hears_backward:
             self.callbacks.call("on_backward_end", loss)
@@ -201,6 +191,16 @@ class Engine:
     def stop(self) -> None:
         """Ends the training after the step it is at."""
         self.state.stopped = True
+
+    @property
+    def batches(self) -> Any:
+        """What is trained on, as `input_fn` returned it."""
+        return self._train_data.batches
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the model, and all others that the optimizers hold."""
+        return self._optimization.parameters
 
     @property
     def done(self) -> bool:
@@ -255,9 +255,8 @@ class Engine:
                     is_interrupted=self._termination_requested if together else None,
                 )
             except evaluation.Interrupted:
-                rng.load_state_dict(
-                    random_numbers
-                )  # the evaluation that a resumed training begins with draws them again
+                # the evaluation that a resumed training begins with draws them again
+                rng.load_state_dict(random_numbers)
                 self._save_and_exit()
         metrics, state.tables = evaluated.metrics, evaluated.tables
         state.record(metrics)
@@ -295,15 +294,14 @@ class Engine:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed training needs; every rank calls it."""
-        data = (self._replayed or self.batches).state_dict()
         return {
             MODEL: self.backend.model_state(self.model),
             "optimizers": self.backend.optimizer_state(self.model, self.optimizers),
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "backend": self.backend.state_dict(),
-            "own_parameters": [parameter.detach() for parameter in self._own_parameters],
+            "own_parameters": [parameter.detach() for parameter in self._optimization.own_parameters],
             "kinds": self._kinds(),
-            "data": data,
+            "data": self._train_data.state_dict(),
             "rng": self.backend.gather(rng.state_dict()),
             "state": self.state.state_dict(),
             "callbacks": self.callbacks.state_dict(),
@@ -327,11 +325,12 @@ class Engine:
                     scheduler.load_state_dict(each)
             self.backend.load_state_dict(state.get("backend", {}))
         with fits("the parameters beside the model's"), torch.no_grad():
-            for parameter, saved in zip(self._own_parameters, state.get("own_parameters", ()), strict=True):
+            own_parameters = self._optimization.own_parameters
+            for parameter, saved in zip(own_parameters, state.get("own_parameters", ()), strict=True):
                 parameter.copy_(saved)
         if state.get("data") is not None:
             with fits("the data"):
-                (self._replayed or self.batches).load_state_dict(state["data"])
+                self._train_data.load_state_dict(state["data"])
         if len(state.get("rng", ())) == self.backend.world_size:
             rng.load_state_dict(state["rng"][self.backend.rank])
         self.state.load_state_dict(state["state"])
@@ -341,7 +340,7 @@ class Engine:
 
     def first_batch(self) -> Any:
         """The batch that training goes on with, without taking it."""
-        return batch_lib.first(self.batches)
+        return self._train_data.first()
 
     # ---- inside
 
@@ -358,39 +357,13 @@ class Engine:
             backend.plain(wrapped).compile()
         return wrapped
 
-    def _make_optimizers(self) -> None:
-        trainer = self.trainer
-        self.optimizers = _optimizers(trainer.optimizer_fn(self.model))
-        self.schedulers = _schedulers([trainer.scheduler_fn(each) for each in self.optimizers])
-        self._stepwise = [each for each in self.schedulers if not isinstance(each, ReduceLROnPlateau)]
-        self._on_metric = [
-            each
-            for each in self.schedulers
-            if isinstance(each, ReduceLROnPlateau) or getattr(each, "steps_on_metric", False)
-        ]
-        self._find_parameters()
-        if self.backend.world_size > 1:
-            for parameter in self._own_parameters:
-                torch.distributed.broadcast(parameter.data, 0)
-
-    def _find_parameters(self) -> None:
-        """All parameters whose gradients are to be cleared; those that the optimizers hold beside the model's, too."""
-        of_model = {id(each): each for each in self.model.parameters()}
-        held = {id(each): each for one in self.optimizers for group in one.param_groups for each in group["params"]}
-        self._own_parameters = [each for key, each in held.items() if key not in of_model]
-        self.parameters = [*of_model.values(), *self._own_parameters]
-        self._found_groups = self._num_groups()
-
-    def _num_groups(self) -> int:
-        return sum(len(optimizer.param_groups) for optimizer in self.optimizers)
-
     def _check_monitors(self) -> None:
         """Whether all that is monitored will be there.
 
         Raises:
             PreflightError: If not.
         """
-        splits, plateau = self._eval_data.names, self.selection.plateau
+        splits = self._eval_data.names
         names, beginnings = metrics_lib.names_of_numbers(self.trainer.metrics_fn())
         names = {"loss", *names}
         if len(splits) > 1:
@@ -398,14 +371,7 @@ class Engine:
         monitored = {each.metric for each in (self.selection.stopping, self.selection.selecting) if each}
         names |= {name for name in monitored if name.rpartition(".")[2].startswith(tuple(beginnings))}
         problems = self.selection.problems(names, evaluates=bool(splits))
-        if self._on_metric and not splits:
-            got = "a schedule that follows a metric, in a training that is not evaluated"
-            problems.append(Problem("scheduler", got, "a split to evaluate on, or another schedule"))
-        for scheduler in self._on_metric:
-            mode = getattr(scheduler, "mode", plateau.mode)
-            if mode != plateau.mode:
-                got = f"mode {mode!r} for the metric {plateau.metric!r}, of which {_BETTER[plateau.mode]} is better"
-                problems.append(Problem("scheduler", got, f"mode {plateau.mode!r}"))
+        problems += self._optimization.problems(self.selection.plateau, evaluates=bool(splits))
         if problems:
             raise PreflightError(problems)
 
@@ -413,41 +379,6 @@ class Engine:
     def _is_evaluated(self) -> bool:
         """Whether there was an evaluation at the step that the training is at."""
         return bool(self.state.history) and self.state.history[-1]["step"] == self.state.step
-
-    def _checked_parts(self, batch: Any) -> tuple[Any, Any]:
-        features, label, _ = self.trainer.batch_parts(batch)
-        return features, None if self.trainer.label_key is None else label
-
-    def _remaining_batches(self) -> Iterable[Any]:
-        """Batches that were not seen yet of the epoch that the training is in."""
-        state, limit = self.state, self.train_args.max_steps_per_epoch
-        if self._replayed is not None:
-            batches = self._replayed.remaining(state.epoch, state.batches)
-        else:
-            batches = self._next_epoch or self._resumed_epoch()
-            self._next_epoch = None
-        return islice(batches, limit - state.batches) if limit else batches
-
-    def _resumed_epoch(self) -> Iterator[Any]:
-        """The batches from the position on that the data are at."""
-        random_numbers = rng.state_dict()
-        batches: Iterator[Any] = iter(self.batches)
-        if self.resumed_from is not None:  # what is drawn at the beginning of an epoch was drawn before they were saved
-            rng.load_state_dict(random_numbers)
-        return batches
-
-    def _go_to_epoch_start(self) -> None:
-        """Lets the data begin an epoch, wherever in the one before they were left."""
-        if isinstance(self.batches, TorchBatches):
-            position = self.batches.state_dict()
-            self.batches.load_state_dict({**position, "epoch": self.state.epoch, "offset": 0})
-        elif self._replayed is None and not self.done:
-            self._next_epoch = iter(self.batches)  # now, so that the position that is saved is one in the new epoch
-
-    def _size(self, batch: Any) -> int:
-        """Examples in a batch, over all ranks."""
-        size = getattr(self.batches, "global_size", None)
-        return size if size is not None else batch_lib.num_rows(batch) * self.backend.world_size
 
     def _action_step_after(self, step: int) -> int:
         """The next step at which something is to be done besides training."""
@@ -526,7 +457,7 @@ class Engine:
             "optimizers": resumed_state.kinds(self.optimizers),
             "schedulers": resumed_state.kinds(self.schedulers),
             "callbacks": self.callbacks.kinds,
-            "parameters beside the model's": [str(list(each.shape)) for each in self._own_parameters],
+            "parameters beside the model's": [str(list(each.shape)) for each in self._optimization.own_parameters],
         }
 
     def _check_restored(self, state: Mapping[str, Any], where: str) -> None:
@@ -565,38 +496,6 @@ class Engine:
             self.train_args.log_every_n_steps,
             histograms=self.trainer.log_histograms,
         )
-
-
-def _optimizers(returned: Any) -> list[torch.optim.Optimizer]:
-    """What `optimizer_fn` returned, as a list.
-
-    Raises:
-        PreflightError: If it is something else, e.g. Lightning's `([optimizers], [schedulers])`.
-    """
-    optimizers = list(returned) if isinstance(returned, (list, tuple)) else [returned]
-    wrong = [each for each in optimizers if not isinstance(each, torch.optim.Optimizer)]
-    if wrong or not optimizers:
-        got = ", ".join(f"a {type(each).__name__}" for each in wrong) or "no optimizer"
-        remedy = "Schedulers are returned by scheduler_fn(optimizer), one for each optimizer."
-        problem = Problem("what optimizer_fn returned", got, "a torch.optim.Optimizer, or a list of them", remedy)
-        raise PreflightError([problem])
-    return optimizers
-
-
-def _schedulers(returned: Sequence[Any]) -> list[Any]:
-    """What `scheduler_fn` returned for each optimizer, without None.
-
-    Raises:
-        PreflightError: If it is something else, e.g. a list, or Lightning's dict.
-    """
-    schedulers = [each for each in returned if each is not None]
-    wrong = [each for each in schedulers if not (hasattr(each, "step") and hasattr(each, "state_dict"))]
-    if wrong:
-        got = ", ".join(f"a {type(each).__name__}" for each in wrong)
-        remedy = "It is called once for each optimizer; several at once: torch's ChainedScheduler or SequentialLR."
-        problem = Problem("what scheduler_fn returned", got, "a scheduler of torch.optim.lr_scheduler, or None", remedy)
-        raise PreflightError([problem])
-    return schedulers
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
