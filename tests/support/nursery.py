@@ -1,7 +1,8 @@
 """Forks a process for each training that it is told of, so that these need not import anything: run by `nursery`.
 
 Reads a line of JSON for each: either the log, the environment, and the options of a training (and the `module` beside
-this one whose `train` it calls, if it is not the one here), and answers with the number of its process; or a number of a process to wait for, and answers with its exit status.
+this one whose `train` it calls, if it is not the one here), and answers with the number of its process; or a number of
+a process to wait for, and answers with its exit status.
 """
 
 import importlib
