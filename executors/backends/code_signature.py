@@ -49,7 +49,7 @@ class _Code:
                 self._add_function(_full_name(each), each)
             else:
                 self.add_methods(each)
-                values = [(key, repr(held)) for key, held in vars(each).items() if isinstance(held, _PLAIN)]
+                values = [(key, _described(held)) for key, held in vars(each).items() if _is_plain(held)]
                 self.parts[f"{_full_name(each)}:values"] = repr(sorted(pair for pair in values if pair[0][0] != "_"))
 
     def add_methods(self, cls: type) -> None:
@@ -59,11 +59,11 @@ class _Code:
 
     def _add_function(self, name: str, function: FunctionType) -> None:
         # two of a name, as a property's getter and setter have, are both described
-        defaults = tuple(each for each in function.__defaults__ or () if isinstance(each, _PLAIN))
-        self.parts[name] = self.parts.get(name, "") + _described(function.__code__) + repr(defaults)
+        defaults = tuple(each for each in function.__defaults__ or () if _is_plain(each))
+        self.parts[name] = self.parts.get(name, "") + _described(function.__code__) + _described(defaults)
         for key, value in _referenced(function):
-            if isinstance(value, _PLAIN):
-                self.parts[f"{function.__module__}:{key}"] = repr(value)
+            if _is_plain(value):
+                self.parts[f"{function.__module__}:{key}"] = _described(value)
             elif isinstance(value, (type, FunctionType)):
                 self.add(value)
 
@@ -76,8 +76,12 @@ def _referenced(function: FunctionType) -> Iterator[tuple[str, Any]]:
         if isinstance(value, ModuleType):
             if _is_own_module(value):
                 yield from ((each, vars(value)[each]) for each in sorted(names & set(vars(value))) if each != name)
-        elif value is not None and (name.isupper() or not isinstance(value, _PLAIN)):
+        elif value is not None and (name.isupper() or not _is_plain(value)):
             yield name, value
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, (tuple, frozenset)) and all(map(_is_plain, value)))
 
 
 def _full_name(value: Any) -> str:

@@ -155,7 +155,7 @@ def test_ranks_that_die_at_a_phase_are_the_same_after_the_next_run(ranks, small,
     options = {**OPTIONS, "test_files": {"test": small.other}}
     all_well(ranks(2, "whole", **options))
     died = ranks(2, "died", at=phase, how=how, rank_at=rank, **options)
-    assert [training.ended() for training in died] == [False, False]
+    assert sum(training.ended() for training in died) == 0
     again = ranks(2, "died", **options)
     all_well(again)
     assert_resumed(died[rank], again[0], tmp_path / "died", outcome(tmp_path / "whole"), phase)
