@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from torch_fits import same, schema_of, weights
+from results import read
+from torch_fits import linear, same, schema_of, weights
 from trainings import all_well
 
 pytestmark = pytest.mark.newest
@@ -52,15 +53,45 @@ def test_nor_does_that_of_examples_with_weights(made, fit, weighted):
         assert each == pytest.approx(found[-1], rel=1e-6)
 
 
-def test_an_evaluation_in_which_nothing_counts_has_no_loss_and_goes_on(made, fit):
+def test_an_evaluation_in_which_nothing_counts_has_no_loss_and_goes_on(made, fit, small):
     """0 would be the best of all."""
-    trainer = made(loss_options={"ignore_index": 0}, save=lambda self, model=None: {})
+    first = next(read(small.eval))["label"][0]
+    trainer = made(loss_options={"ignore_index": first}, save=lambda self, model=None: {})
     keep = {"metric": "loss", "best": 1}
     result = fit(trainer, num_epochs=2, eval_args={"num_steps": 1, "batch_size": 1}, keep_checkpoints=keep)
-    first = [row["val_loss"] for row in trainer.engine.state.history]
-    label = next(iter(trainer.input_fn(trainer.files(trainer.fn_args.eval_files), training=False)))[1]
-    assert all(math.isnan(loss) for loss in first) == (int(label[0]) == 0)
+    assert all(math.isnan(row["val_loss"]) for row in trainer.engine.state.history)
+    assert trainer.engine.state.best is None
     assert math.isfinite(result.metrics["loss"])
+
+
+def test_a_rank_without_an_example_of_a_batch_adds_its_weight_as_the_others_do(made, fit):
+    """Of which the first examples of an evaluation, which have none, would not have told it."""
+    import torch
+
+    from polytrainer.executors.backends.torch.backend import Single
+    from polytrainer.executors.backends.torch.micro_batches import MicroBatches
+    from polytrainer.proto.trainer_pb2 import TrainArgs
+
+    class OneOfTwo(Single):
+        world_size, sums = 2, 0
+
+        def sum(self, values):
+            self.sums += 1
+            return values
+
+    def input_fn(self, files, *, training, first_step=0):
+        some = {"x": torch.randn(4, 2)}, torch.randn(4, 1)
+        return [(*some, torch.ones(4)) if training else some]
+
+    trainer = made(input_fn=input_fn, loss="mse", metrics=[], model_fn=linear(2, 1), save=lambda self, model=None: {})
+    fit(trainer, num_epochs=1)
+    engine, backend = trainer.engine, OneOfTwo(TrainArgs())
+    backend.world_size = 2
+    [(features, label, weight)] = trainer.train_batches
+    parts = MicroBatches(TrainArgs(), backend, 4)
+    for rows in (2, 0):
+        parts.compute(engine, ({"x": features["x"][:rows]}, label[:rows], weight[:rows]), rows + 1)
+    assert backend.sums == 2
 
 
 @pytest.mark.parametrize("parts", [{"micro_batch_size": 3}, {"grad_accumulation": 4}])
