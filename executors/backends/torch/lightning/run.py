@@ -249,6 +249,11 @@ class LightningRun:
         if wished:
             raise self._termination.error(self._saved_step)
 
+    def before_eval_batches(self) -> None:
+        """Before an evaluation or a test."""
+        if self.backend.world_size > 1:
+            rank_results.collect(self.lightning)
+
     def before_eval_batch(self, batch: Any, *, is_first: bool) -> None:
         """Before a batch of an evaluation or a test: the weights are those that are to be measured."""
         module = self.lightning.lightning_module
