@@ -62,7 +62,7 @@ def lightning_network(lightning_kinds: Any) -> Callable[..., Any]:
 
 @pytest.fixture
 def lightning_fit(lightning_kinds: Any, small: SimpleNamespace, tmp_path: Path) -> Callable[..., Any]:
-    """Trains `small`: `lightning_fit(network, trainer_config, **train_args)` returns the trainer, with its `.result`."""
+    """Trains `small`: `lightning_fit(network, trainer_config, **train_args)` returns the trainer, with a `.result`."""
 
     def run(network=None, config=None, kind=lightning_kinds[1], arguments=None, **options):
         trainer = kind("label", trainer_config=config, network=network or lightning_kinds[0], **(arguments or {}))

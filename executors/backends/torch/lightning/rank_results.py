@@ -25,8 +25,8 @@ def collect(lightning: Any) -> None:
 def merge(lightning: Any) -> None:
     """Replaces what each rank has logged of its share by what all have logged together; every rank calls it.
 
-    What the module logs as a torchmetrics.Metric is of all ranks already. Means are weighted by the numbers of examples.
-    A rank may have logged nothing.
+    What the module logs as a torchmetrics.Metric is of all ranks already. Means are weighted by the numbers of
+    examples. A rank may have logged nothing.
     """
     results = lightning._results
     local = {key: _sums(result) for key, result in results.items() if _is_local(result)}

@@ -28,7 +28,6 @@ from polytrainer.executors.backends.torch.lightning.records import Records
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
 from polytrainer.executors.distributed import process_group
-from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.termination import Termination
 from polytrainer.executors.timings import CHECKPOINTS
@@ -165,14 +164,12 @@ class LightningRun:
         resumed_state.check({}, {}, parts, f"of step {self.resumed_from}")
 
     def check_names(self, logged: Mapping[str, Any]) -> None:
-        """Looks whether what is monitored is among what an evaluation has logged, where that has logged anything.
+        """Looks whether what is monitored is among what an evaluation has logged.
 
         Raises:
             PreflightError: If it is not.
         """
-        names = by_split(logged, self._splits, "val")
-        if names and (problems := self.selection.problems(names, evaluates=True)):
-            raise PreflightError(problems)
+        module_lib.check_logged(self.selection, by_split(logged, self._splits, "val"))
 
     def begin(self) -> None:
         """Before the first step of this process."""

@@ -95,6 +95,6 @@ def test_an_export_that_fails_is_done_again_and_nothing_else(start):
 def test_a_training_of_one_epoch_or_less_is_not_lost(start, options, phase):
     training = start("short", dies=(phase, "SIGTERM"), **options)
     assert not training.ended()
-    steps = options["num_steps"] if "num_steps" in options else 13
+    steps = options.get("num_steps", 13)
     assert f"it is saved at step {steps};" in training.said
     assert f"from step {steps}" in finished(start("short", **options))
