@@ -118,6 +118,7 @@ class LightningRun:
             if not self._is_dry:  # EvalArgs.num_steps, and limits of Lightning's, are of evaluations while training
                 self.lightning.limit_val_batches = self.lightning.limit_test_batches = 1.0
             self._restore_best_weights()
+            self.model.to(self.backend.device)
 
     def metrics(self, model: nn.Module, splits: Mapping[str, Any], *, test: bool = False) -> dict[str, float]:
         """What the module's own steps log over whole splits, with just the weights that it has.
@@ -137,6 +138,7 @@ class LightningRun:
         with self._published.of(model):
             loop = self.lightning.test if tests else self.lightning.validate
             loop(model, loaders or self._eval_loaders(), verbose=False)
+        model.to(self.backend.device)  # Lightning leaves it on the CPU
         metrics = by_split(self.lightning.callback_metrics, splits, "test" if tests else "val")
         return dict(self.lightning.strategy.broadcast(metrics))
 
@@ -357,7 +359,7 @@ class LightningRun:
             model.configure_model()
         assert self._resumed_file is not None
         saved = torch.load(self._resumed_file, map_location="cpu", weights_only=True)
-        model.load_state_dict(saved["state_dict"])
+        model.load_state_dict(saved["state_dict"], strict=model.strict_loading)
         self.load_state_dict(self._loaded)
         self._is_evaluated, self._phase = self._loaded["is_evaluated"], loops.TRAINED
         self._take_schedule()
@@ -459,7 +461,7 @@ class LightningRun:
         from safetensors.torch import load_file
 
         best = load_file(self.kept.path(state.best_step))
-        self.model.load_state_dict({**self.model.state_dict(), **best})
+        self.model.load_state_dict({**self.model.state_dict(), **best}, strict=self.model.strict_loading)
 
     @property
     def _has_replicas(self) -> bool:
