@@ -38,7 +38,7 @@ class Network(lightning.LightningModule):
         features, label = batch
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             reach("evaluation", self.global_step == 26 and batch_idx == 2)
-            reach("last evaluation", self.global_step == 39 and batch_idx == 2)
+            reach("last evaluation", self.global_step == self.trainer.estimated_stepping_batches and batch_idx == 2)
         reach("final evaluation", self.trainer.state.fn == "validate" and batch_idx == 1)
         logits = self(features["x"])
         self.log("val_loss", nn.functional.cross_entropy(logits, label.flatten()), sync_dist=self.synced)
@@ -55,10 +55,6 @@ class Network(lightning.LightningModule):
 
 
 class Mine(TorchTrainer):
-    norm: bool = True
-    average: str = ""
-    synced: bool = False
-
     def model_fn(self):
         return Network(self.norm, self.synced)
 
@@ -86,7 +82,7 @@ def train(dies=None, norm=True, average="", synced=False, config=None, **options
     global ends  # noqa: PLW0603 -- a child's own
     ends = dies
     config = {"callbacks": averaging(average), "logger": False, **(config or {})}
-    trainer = Mine("label", norm=norm, average=average, synced=synced, trainer_config=config)
+    trainer = Mine("label", norm=norm, synced=synced, trainer_config=config)
     trainer.fit(**options)
 
 

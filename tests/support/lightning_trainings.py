@@ -42,8 +42,6 @@ def lightning_kinds() -> Iterator[tuple[Any, Any]]:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     class Mine(TorchTrainer):
-        network: Any = None
-
         def model_fn(self):
             return self.network()
 
@@ -64,7 +62,7 @@ def lightning_network(lightning_kinds: Any) -> Callable[..., Any]:
 
 @pytest.fixture
 def lightning_fit(lightning_kinds: Any, small: SimpleNamespace, tmp_path: Path) -> Callable[..., Any]:
-    """Trains `small`: `lightning_fit(network, trainer_config, **train_args)` → the trainer; it returned `.result`."""
+    """Trains `small`: `lightning_fit(network, trainer_config, **train_args)` returns the trainer, with a `.result`."""
 
     def run(network=None, config=None, kind=lightning_kinds[1], arguments=None, **options):
         trainer = kind("label", trainer_config=config, network=network or lightning_kinds[0], **(arguments or {}))

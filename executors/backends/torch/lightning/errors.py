@@ -11,12 +11,13 @@ from polytrainer.executors.backends.torch import step_errors
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.proto.problems import Problem
 
+_WITH_WEIGHT = 3  # parts of a batch
 _STEPS = ("training_step", "validation_step", "test_step")
-_WEIGHTED_PARTS = 3  # features, label and weight
 _OPTIMIZERS = (
     "an optimizer; a list of them; ([optimizers], [schedulers]); or {'optimizer': …, 'lr_scheduler': …}, a "
     "ReduceLROnPlateau with the 'monitor' that it follows"
 )
+_OPTIMIZER_CODE = "pytorch/core/optimizer.py"  # of Lightning, which reads what configure_optimizers returned
 _LOADING = "Error(s) in loading state_dict"
 _GROUPS = "loaded state dict"
 
@@ -41,6 +42,8 @@ def explained(
     text = " ".join(str(error).split())
     if isinstance(error, misconfiguration(package)):
         return _misconfigured(text)
+    if traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/").endswith(_OPTIMIZER_CODE):
+        return _misconfigured(f"what Lightning cannot read as optimizers ({type(error).__name__}: {text})")
     if isinstance(error, ValueError) and "to unpack" in text and (step := _step_of(error)):
         return _not_unpacked(step, text, batch)
     if resumed_from is not None and (text.startswith(_LOADING) or _GROUPS in text):
@@ -67,7 +70,7 @@ def _not_unpacked(step: str, text: str, batch: Any) -> TrainingError:
     )
     remedy = (
         "With weight_key each batch is (features, label, weight); with class_weights those of training are."
-        if parts == _WEIGHTED_PARTS
+        if parts == _WITH_WEIGHT
         else "A batch is what input_fn yields: (features, label) by default, without a label_key the features alone."
     )
     return TrainingError(Problem(step, got, expected, remedy))

@@ -70,6 +70,7 @@ class Events:
 
     def on_validation_start(self, lightning: Any, module: Any) -> None:
         """Before an evaluation."""
+        self._run.before_eval_batches()
         if not self._is_of_training(lightning):
             return
         lightning.fit_loop.on_iteration_done()  # of a training that is taken up in an evaluation
@@ -96,6 +97,10 @@ class Events:
         """Before a batch of an evaluation."""
         self._run.before_eval_batch(batch, is_first=batch_idx == dataloader_idx == 0)
         self._count(lightning, batch)
+
+    def on_test_start(self, lightning: Any, module: Any) -> None:
+        """Before a test."""
+        self._run.before_eval_batches()
 
     def on_test_batch_start(
         self, lightning: Any, module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -91,6 +91,24 @@ def check_monitors(selection: ModelSelection, steps: Collection[str], splits: Co
         raise PreflightError([Problem("validation_step", got, "one that logs metrics", remedy)])
 
 
+def check_logged(selection: ModelSelection, names: Collection[str]) -> None:
+    """Looks whether what is monitored is among what an evaluation has logged.
+
+    Raises:
+        PreflightError: If it is not.
+    """
+    if names:
+        problems = selection.problems(names, evaluates=True)
+    elif selection.stopping or selection.selecting:
+        got = "no metric, while early_stopping or keep_checkpoints choose by one"
+        remedy = "It is asked for before the first step, in Lightning's sanity check, too."
+        problems = [Problem("validation_step", got, "one that logs it: self.log('val_loss', …)", remedy)]
+    else:
+        problems = []
+    if problems:
+        raise PreflightError(problems)
+
+
 def check(trainer: TorchTrainer, model: Any) -> None:
     """Looks whether all that a trainer was told is of use for its model.
 

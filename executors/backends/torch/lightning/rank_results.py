@@ -7,11 +7,26 @@ from typing import Any
 import torch
 
 
+def collect(lightning: Any) -> None:
+    """Lets what is logged from now on in an evaluation stay on its rank until `merge` is called.
+
+    Lightning's own `sync_dist=True` averages the numbers of examples as integers: of 21 and 20 it makes 20. And a rank
+    that logs nothing, as it has no example, would be waited for.
+    """
+    results = lightning._results
+    log = type(results).log
+
+    def log_on_this_rank(*args: Any, **options: Any) -> None:
+        log(results, *args, **{**options, "sync_dist": options.get("sync_dist", False) and options.get("on_step")})
+
+    results.log = log_on_this_rank
+
+
 def merge(lightning: Any) -> None:
     """Replaces what each rank has logged of its share by what all have logged together; every rank calls it.
 
-    What the module logs with `sync_dist=True`, or as a torchmetrics.Metric, is of all ranks already. Means are weighted
-    by the numbers of examples. A rank may have logged nothing.
+    What the module logs as a torchmetrics.Metric is of all ranks already. Means are weighted by the numbers of
+    examples. A rank may have logged nothing.
     """
     results = lightning._results
     local = {key: _sums(result) for key, result in results.items() if _is_local(result)}

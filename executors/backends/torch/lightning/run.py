@@ -28,7 +28,6 @@ from polytrainer.executors.backends.torch.lightning.records import Records
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
 from polytrainer.executors.distributed import process_group
-from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.termination import Termination
 from polytrainer.executors.timings import CHECKPOINTS
@@ -119,6 +118,7 @@ class LightningRun:
             if not self._is_dry:  # EvalArgs.num_steps, and limits of Lightning's, are of evaluations while training
                 self.lightning.limit_val_batches = self.lightning.limit_test_batches = 1.0
             self._restore_best_weights()
+            self.model.to(self.backend.device)
 
     def metrics(self, model: nn.Module, splits: Mapping[str, Any], *, test: bool = False) -> dict[str, float]:
         """What the module's own steps log over whole splits, with just the weights that it has.
@@ -138,6 +138,7 @@ class LightningRun:
         with self._published.of(model):
             loop = self.lightning.test if tests else self.lightning.validate
             loop(model, loaders or self._eval_loaders(), verbose=False)
+        model.to(self.backend.device)  # Lightning leaves it on the CPU
         metrics = by_split(self.lightning.callback_metrics, splits, "test" if tests else "val")
         return dict(self.lightning.strategy.broadcast(metrics))
 
@@ -165,14 +166,12 @@ class LightningRun:
         resumed_state.check({}, {}, parts, f"of step {self.resumed_from}")
 
     def check_names(self, logged: Mapping[str, Any]) -> None:
-        """Looks whether what is monitored is among what an evaluation has logged, where that has logged anything.
+        """Looks whether what is monitored is among what an evaluation has logged.
 
         Raises:
             PreflightError: If it is not.
         """
-        names = by_split(logged, self._splits, "val")
-        if names and (problems := self.selection.problems(names, evaluates=True)):
-            raise PreflightError(problems)
+        module_lib.check_logged(self.selection, by_split(logged, self._splits, "val"))
 
     def begin(self) -> None:
         """Before the first step of this process."""
@@ -248,6 +247,11 @@ class LightningRun:
             self._save_in_evaluation()
         if wished:
             raise self._termination.error(self._saved_step)
+
+    def before_eval_batches(self) -> None:
+        """Before an evaluation or a test."""
+        if self.backend.world_size > 1:
+            rank_results.collect(self.lightning)
 
     def before_eval_batch(self, batch: Any, *, is_first: bool) -> None:
         """Before a batch of an evaluation or a test: the weights are those that are to be measured."""
@@ -355,7 +359,7 @@ class LightningRun:
             model.configure_model()
         assert self._resumed_file is not None
         saved = torch.load(self._resumed_file, map_location="cpu", weights_only=True)
-        model.load_state_dict(saved["state_dict"])
+        model.load_state_dict(saved["state_dict"], strict=model.strict_loading)
         self.load_state_dict(self._loaded)
         self._is_evaluated, self._phase = self._loaded["is_evaluated"], loops.TRAINED
         self._take_schedule()
@@ -457,7 +461,7 @@ class LightningRun:
         from safetensors.torch import load_file
 
         best = load_file(self.kept.path(state.best_step))
-        self.model.load_state_dict({**self.model.state_dict(), **best})
+        self.model.load_state_dict({**self.model.state_dict(), **best}, strict=self.model.strict_loading)
 
     @property
     def _has_replicas(self) -> bool:
