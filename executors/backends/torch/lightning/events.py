@@ -33,7 +33,8 @@ class Events:
 
     def on_sanity_check_end(self, lightning: Any, module: Any) -> None:
         """After Lightning has tried the validation, before the first step."""
-        self._run.check_names(lightning.callback_metrics)
+        if lightning.callback_metrics:  # a module may leave that alone, and log later
+            self._run.check_names(lightning.callback_metrics)
 
     def on_train_start(self, lightning: Any, module: Any) -> None:
         """Before the first step of this process, after a checkpoint was restored."""

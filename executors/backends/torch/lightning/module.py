@@ -101,8 +101,7 @@ def check_logged(selection: ModelSelection, names: Collection[str]) -> None:
         problems = selection.problems(names, evaluates=True)
     elif selection.stopping or selection.selecting:
         got = "no metric, while early_stopping or keep_checkpoints choose by one"
-        remedy = "It is asked for before the first step, in Lightning's sanity check, too."
-        problems = [Problem("validation_step", got, "one that logs it: self.log('val_loss', …)", remedy)]
+        problems = [Problem("validation_step", got, "one that logs it: self.log('val_loss', …)")]
     else:
         problems = []
     if problems:
