@@ -193,8 +193,8 @@ def _of_classes(
     if name == "accuracy":
         return np.average((predicted == actual).reshape(len(actual), -1).mean(1), weights=weights)
     if name == "specificity":
-        labels = [1] if task == BINARY else classes if task == MULTICLASS and average is None else None
-        return _specificity(actual, predicted, weights, average, labels)
+        counted = [1] if task == BINARY else classes if task == MULTICLASS and average is None else None
+        return _specificity(actual, predicted, weights, average, counted)
     if name == "mcc" and task == MULTILABEL:  # as torchmetrics has it: over all labels
         weights = np.repeat(weights, actual.shape[1])
         predicted, actual = predicted.ravel(), actual.ravel()
