@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +221,40 @@ def test_a_metric_that_is_not_a_number_stays_visible(made, fit, written, caplog)
     assert math.isnan(json.loads((fit.output / "model_run" / "trainer_state.json").read_text())["metrics"]["pearson"])
     said = [each.getMessage() for each in caplog.records if "'pearson'" in each.getMessage()]
     assert said == ["The metric 'pearson' of an evaluation is nan."]
+
+
+NODE = """
+    import torch
+    from torch import nn
+    from torchmetrics import MeanMetric
+    from polytrainer import TorchTrainer
+
+    class Linear(nn.Linear):
+        def forward(self, x):
+            return super().forward(x)
+
+    class Never(MeanMetric):
+        def update(self, outputs, label):
+            super().update(torch.tensor(float("nan")))
+
+    class Mine(TorchTrainer):
+        def model_fn(self):
+            return Linear(2, 3)
+
+        def metrics_fn(self):
+            return {**super().metrics_fn(), "never": Never(nan_strategy="disable")}
+
+    run_fn = Mine("label", metrics=["accuracy", "confusion_matrix"]).run_fn
+"""
+
+
+@pytest.mark.line
+def test_a_node_with_such_metrics_publishes_them_and_has_its_report(tested_node, module_file):
+    tested_node.run(module_file=module_file(NODE, "never"))
+    properties = tested_node.model.mlmd_artifact.custom_properties
+    assert properties["metric.never"].string_value == properties["metric.test.never"].string_value == "nan"
+    told = json.loads(Path(tested_node.model_run.uri, "trainer_state.json").read_text())
+    assert np.sum(told["tables"]["test.confusion_matrix"]) == 23
+    report = Path(tested_node.model_run.uri, "report.html").read_text()
+    assert "could not be made" not in report
+    assert "never" in report
