@@ -57,7 +57,8 @@ def _misconfigured(text: str) -> PreflightError | TrainingError:
     lowered = text.lower()
     if "plateau" in lowered and "available metrics" in lowered:
         return TrainingError(Problem("configure_optimizers", text, "a monitor that is logged when it is looked at"))
-    if "optimizer" in lowered or "scheduler" in lowered:
+    is_missing = "method defined" in lowered or "is not implemented" in lowered
+    if not is_missing and ("optimizer" in lowered or "scheduler" in lowered):
         return PreflightError([Problem("configure_optimizers", text, _OPTIMIZERS)])
     return PreflightError([Problem("the LightningModule", text, "what lightning.Trainer can train")])
 

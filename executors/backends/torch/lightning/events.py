@@ -33,8 +33,10 @@ class Events:
 
     def on_sanity_check_end(self, lightning: Any, module: Any) -> None:
         """After Lightning has tried the validation, before the first step."""
-        if lightning.callback_metrics:  # a module may leave that alone, and log later
-            self._run.check_names(lightning.callback_metrics)
+        results = lightning._results  # Lightning makes no metrics of them yet
+        names = [name for each in results.values() for name in results._forked_name(each, on_step=False)]
+        if names:  # a module may leave that alone, and log later
+            self._run.check_names(dict.fromkeys(names, 0.0))
 
     def on_train_start(self, lightning: Any, module: Any) -> None:
         """Before the first step of this process, after a checkpoint was restored."""

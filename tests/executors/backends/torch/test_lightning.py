@@ -282,6 +282,16 @@ def test_early_stopping_goes_back_to_the_best_weights(metric, fit, network):
     assert kept == ["step-00000026.safetensors", "step-00000039.safetensors"]
 
 
+def test_a_metric_of_one_of_several_splits_is_checked_before_the_first_step(fit, network, small):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("val_loss", self.loss(batch))
+
+    module = network(validation_step=validation_step, training_step=lambda self, batch, batch_idx: 1 / 0)
+    told = {"eval_files": {"a": small.eval, "b": small.other}, "early_stopping": {"metric": "loss"}}
+    with pytest.raises(ValueError, match=r"metric: got 'loss'; expected one of \['a.loss', 'b.loss'\]"):
+        fit(module, **told)
+
+
 @pytest.mark.parametrize("metric", ["auc", "val_auc"])
 @pytest.mark.parametrize("sanity_steps", [2, 0])
 def test_a_metric_that_is_not_logged_cannot_be_watched(metric, sanity_steps, fit, network):

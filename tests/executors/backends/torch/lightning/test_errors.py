@@ -16,6 +16,22 @@ def test_what_is_no_optimizer_is_refused(returned, lightning_fit, lightning_netw
         lightning_fit(lightning_network(configure_optimizers=returned))
 
 
+def test_a_module_without_a_training_step_is_refused(lightning_fit):
+    import lightning
+    from torch import nn
+
+    class Empty(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    with pytest.raises(ValueError, match=r"the LightningModule: got No `training_step\(\)` method defined"):
+        lightning_fit(Empty)
+
+
 def test_a_plateau_of_a_metric_that_nobody_logs_is_explained(lightning_fit, lightning_network):
     import torch
 
