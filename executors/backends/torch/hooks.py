@@ -362,11 +362,13 @@ class TorchHooks(BaseTrainer):
         return any(each.name == "weight" or each.kind is each.VAR_KEYWORD for each in parameters)
 
     def _label_counts(self) -> dict[int, int]:
-        """How many examples of the training splits each label has."""
+        """How many examples of the training splits each label has; every rank calls it."""
         counts: Counter[int] = Counter()
         for batch in self._whole_train_split():
             label = self.batch_parts(batch)[1]
             counts.update(labels_of(label[label != self.loss_options.get("ignore_index", IGNORE_INDEX)]))
+        if type(self).input_fn is not TorchHooks.input_fn:  # of one's own: it may give each rank a share
+            counts = sum(process_group.gathered(counts), Counter())
         return dict(counts)
 
     def _whole_train_split(self) -> Iterable[Any]:

@@ -47,6 +47,19 @@ def test_balanced_is_scikit_learns(made, fit, data):
     assert [trainer._weight_by_class[each] for each in range(3)] == pytest.approx(data["balanced"])
 
 
+def test_also_of_batches_of_ones_own(made, fit, data):
+    def input_fn(self, files, *, training, first_step=0):
+        import torch
+
+        rows = list(read(files[0]))
+        x, label = torch.tensor([row["x"] for row in rows]), torch.tensor([row["label"] for row in rows])
+        return [({"x": x[at : at + 7]}, label[at : at + 7]) for at in range(0, len(rows), 7)]
+
+    trainer = made(model_fn=seeded, class_weights="balanced", metrics=[], input_fn=input_fn)
+    fit(trainer, **{name: value for name, value in data.items() if name != "balanced"}, num_epochs=1)
+    assert [trainer._weight_by_class[each] for each in range(3)] == pytest.approx(data["balanced"])
+
+
 def test_weights_of_classes_teach_what_those_of_examples_teach(made, fit, data):
     by_class = dict(enumerate(data["balanced"].tolist()))
     found, metrics = learned(made, fit, data, class_weights="balanced")
