@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ from polytrainer.proto.problems import Problem
 WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-_held: set[str] = set()  # by this process, which its own locks do not keep out
+_held: dict[str, int] = {}  # path → the process that holds it: itself, which its own locks do not keep out
+_lock = threading.Lock()  # of _held, and between taking a lock and noting it there
 
 
 @contextmanager
@@ -45,24 +47,38 @@ def locked(folder: str | None, wait_seconds: float = WAIT_SECONDS) -> Iterator[N
         return
     path = f"{Path(folder).absolute()}.lock"
     deadline = time.monotonic() + wait_seconds
-    while (descriptor := _acquired(path)) is None:
+    while (descriptor := _try_to_lock(path)) is None:
         if time.monotonic() >= deadline:
             raise PreflightError([_problem(folder, path)])
         time.sleep(_POLL_SECONDS)
     try:
         yield
     finally:
+        if _held.get(path) == os.getpid():  # and not a process that was forked within the context, and leaves it
+            _release(descriptor, path)
+
+
+def _try_to_lock(path: str) -> int | None:
+    """The descriptor of the locked file; None while another process or thread holds it; -1 if there are no locks."""
+    with _lock:
+        if _held.get(path) == os.getpid():
+            return None
+        descriptor = _lock_file(path)
+        if descriptor is not None:
+            _held[path] = os.getpid()
+        return descriptor
+
+
+def _release(descriptor: int, path: str) -> None:
+    with _lock:
         with contextlib.suppress(OSError):
             Path(path).unlink()  # while it is held: whoever waits for it sees that it is another file now
         if descriptor >= 0:
             os.close(descriptor)
-        _held.discard(path)
+        del _held[path]
 
 
-def _acquired(path: str) -> int | None:
-    """The descriptor of the lock's file, once it is locked; None while another holds it; -1 if there are no locks."""
-    if path in _held:
-        return None
+def _lock_file(path: str) -> int | None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -70,8 +86,9 @@ def _acquired(path: str) -> int | None:
         if not _is_file_at(descriptor, path):  # its holder has ended, and removed it, in between
             os.close(descriptor)
             return None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(_owner()).encode())
+        with contextlib.suppress(OSError):  # no room: the lock holds without saying who holds it
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(_owner()).encode())
     except OSError as error:
         os.close(descriptor)
         if error.errno in (errno.EAGAIN, errno.EACCES):
@@ -80,7 +97,6 @@ def _acquired(path: str) -> int | None:
             logging.warning("%s: this file system has no locks; two trainings at once are not kept apart.", path)
             return -1
         raise
-    _held.add(path)
     return descriptor
 
 
@@ -96,7 +112,7 @@ def _owner() -> dict[str, Any]:
 
 
 def _problem(folder: str, path: str) -> Problem:
-    owner: dict[str, Any] = _owner() if path in _held else {}
+    owner: dict[str, Any] = _owner() if _held.get(path) == os.getpid() else {}
     if not owner:  # to open and close a file that this process has locked would unlock it
         with contextlib.suppress(OSError, ValueError):
             owner = json.loads(Path(path).read_text())

@@ -6,7 +6,9 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,22 @@ from absl import logging
 
 _NAME = re.compile(r"step-(\d+)")
 KEPT = 2
+_STATS_AT_ONCE = 16
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
     """A short name for all that a training follows from; the same parts, in whatever order, give the same name."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def data_signature(files: Iterable[str]) -> list[tuple[str, int, int]]:
+    """What tells whether the data of a training were changed: size and time of change (ns) of each of its files."""
+    from tensorflow.io import gfile
+
+    names = sorted(set(files))
+    with ThreadPoolExecutor(_STATS_AT_ONCE) as threads:  # each is a request, where files are in a bucket
+        stats = list(threads.map(gfile.stat, names))
+    return [(file, int(stat.length), int(stat.mtime_nsec)) for file, stat in zip(names, stats, strict=True)]
 
 
 def check_variables(prefix: str) -> int | None:
@@ -130,8 +143,12 @@ class Checkpoints:
         return sorted(int(name[1]) for name in names if name)
 
     def remove(self) -> None:
-        """Removes them all, and the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Removes them all, and the folder: by one rename, so that no process that is killed here leaves half of it."""
+        removed = self.folder.with_name(f"removed-{self.folder.name}")
+        shutil.rmtree(removed, ignore_errors=True)  # of a process that was
+        with suppress(FileNotFoundError):
+            self.folder.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def path(self, step: int) -> Path:
         """The folder of a step's checkpoint, there or not."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import attr
 from tfx.components.trainer import fn_args_utils
+from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from polytrainer.executors.checkpoints import fingerprint
+from polytrainer.executors.checkpoints import data_signature, fingerprint
 from polytrainer.executors.inputs import read_hyperparameters, read_num_examples
 from polytrainer.proto import args, keys
 from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
@@ -83,7 +84,9 @@ def resolve(
     result.num_examples = read_num_examples(input_dict)
     result.eval_split_files = _patterns(input_dict, result.eval_args.splits)
     result.test_files = _patterns(input_dict, result.eval_args.test_splits)
-    result.checkpoint_dir = _checkpoint_dir(model_uri, input_dict, exec_properties, code_fingerprint)
+    data = [*_patterns(input_dict, result.train_args.splits).values(), *result.eval_split_files.values()]
+    patterns = [pattern for split in data for pattern in split]
+    result.checkpoint_dir = _checkpoint_dir(model_uri, input_dict, exec_properties, code_fingerprint, patterns)
     result.extra_inputs = {
         name: artifacts for key, artifacts in input_dict.items() if (name := keys.extra_input_name(key))
     }
@@ -101,7 +104,11 @@ def _patterns(input_dict: Artifacts, splits: Iterable[str]) -> dict[str, list[st
 
 
 def _checkpoint_dir(
-    model_uri: str, input_dict: Artifacts, exec_properties: dict[str, Any], code_fingerprint: str
+    model_uri: str,
+    input_dict: Artifacts,
+    exec_properties: dict[str, Any],
+    code_fingerprint: str,
+    data_patterns: Iterable[str] = (),
 ) -> str | None:
     """`<node folder>/.checkpoints/<fingerprint>`: TFX gives each try new output folders, inside the same node's.
 
@@ -112,6 +119,7 @@ def _checkpoint_dir(
         return None
     said = {key: value for key, value in exec_properties.items() if key in _TRAINING_FOLLOWS_FROM}
     inputs = {key: [artifact.uri for artifact in artifacts] for key, artifacts in input_dict.items()}
-    name = fingerprint({"inputs": inputs, "properties": said, "code": code_fingerprint})
+    data = data_signature(file for pattern in data_patterns for file in fileio.glob(pattern))
+    name = fingerprint({"inputs": inputs, "properties": said, "code": code_fingerprint, "data": data})
     node_folder = os.path.dirname(os.path.dirname(model_uri))  # above <output key>/<execution>
     return os.path.join(root or os.path.join(node_folder, ".checkpoints"), name)

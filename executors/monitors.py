@@ -108,7 +108,7 @@ class ModelSelection:
 
     @property
     def plateau(self) -> Monitor:
-        """What a schedule that steps on a metric follows: what early stopping or the selection monitors, or the loss."""
+        """What a schedule that steps on a metric follows: early stopping's metric, or the selection's, or the loss."""
         return self.stopping or self.selecting or Monitor()
 
     def problems(self, metrics: Collection[str] | None, *, evaluates: bool) -> list[Problem]:

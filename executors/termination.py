@@ -11,6 +11,10 @@ from polytrainer.executors.errors import TrainingError
 from polytrainer.proto.problems import Problem
 
 
+class _Terminated(BaseException):
+    """SIGTERM; no `Exception`, which a library that is called might take for a failure that it can go on after."""
+
+
 class Termination:
     """Whether SIGTERM has come while somebody listened.
 
@@ -48,14 +52,22 @@ class Termination:
             yield
             return
 
-        def raise_error(*_: object) -> None:
-            raise Termination.error(step)
+        wished = False
 
-        before = signal.signal(signal.SIGTERM, raise_error)
+        def leave(*_: object) -> None:
+            nonlocal wished
+            wished = True
+            raise _Terminated
+
+        before = signal.signal(signal.SIGTERM, leave)
         try:
             yield
+        except _Terminated:
+            raise Termination.error(step) from None
         finally:
             signal.signal(signal.SIGTERM, before)
+        if wished:  # where it came, no exception could be raised, e.g. in a finalizer
+            raise Termination.error(step)
 
     @staticmethod
     def error(step: int | None) -> TrainingError:

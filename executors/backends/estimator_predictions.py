@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from polytrainer.executors.backends.example_weights import weight_of_examples
 from polytrainer.executors.test_results import keys
 from polytrainer.executors.test_results.readings import Reading
 from polytrainer.executors.test_results.results import Results
@@ -15,7 +16,8 @@ from polytrainer.executors.test_results.results import Results
 if TYPE_CHECKING:
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
 
-_LABEL, _FEATURE = "polytrainer/label", "polytrainer/feature/"  # what no feature or prediction is called
+# what no feature or prediction is called
+_LABEL, _WEIGHT, _FEATURE = "polytrainer/label", "polytrainer/weight", "polytrainer/feature/"
 _PROBABILITIES, _OF_THE_SECOND, _NUMBERS = "probabilities", "logistic", "predictions"  # those of TensorFlow's heads
 _CLASS_IDS, _CLASSES = "class_ids", "classes"
 
@@ -36,11 +38,13 @@ def tell(trainer: EstimatorTrainer, estimator: Any, files: Sequence[str], result
 
     predicted = estimator.predict(input_fn, checkpoint_path=trainer._checkpoint, yield_single_examples=False)
     for said in _in_a_thread(predicted):
-        own = {name: value for name, value in said.items() if not name.startswith((_LABEL, _FEATURE))}
+        own = {name: value for name, value in said.items() if not name.startswith((_LABEL, _WEIGHT, _FEATURE))}
         label = said.get(_LABEL)
         told = read(own, has_words=label is not None and label.dtype.kind == "O")
         if label is not None:
             told[str(trainer.label_key)] = label
+        if _WEIGHT in said:
+            told[keys.EXAMPLE_WEIGHT] = said[_WEIGHT]
         results.add(told, {name.removeprefix(_FEATURE): said[name] for name in said if name.startswith(_FEATURE)})
 
 
@@ -63,7 +67,7 @@ def read(outputs: Mapping[str, Any], *, has_words: bool) -> dict[str, Any]:
 
 def told_beside(features: dict[str, Any]) -> dict[str, Any]:
     """Takes out of features what `tell` wants to see beside the predictions."""
-    return {name: features.pop(name) for name in list(features) if name.startswith((_LABEL, _FEATURE))}
+    return {name: features.pop(name) for name in list(features) if name.startswith((_LABEL, _WEIGHT, _FEATURE))}
 
 
 def with_beside(spec: Any, beside: Mapping[str, Any]) -> Any:
@@ -74,11 +78,13 @@ def with_beside(spec: Any, beside: Mapping[str, Any]) -> Any:
     return spec._replace(predictions={**own, **beside})
 
 
-def _marked(features: Any, label: Any = None, *_: Any, with_all: bool) -> dict[str, Any]:
-    """Features, and beside them what is to be seen again: a dense label, and dense features where asked for."""
+def _marked(features: Any, label: Any = None, weight: Any = None, *, with_all: bool) -> dict[str, Any]:
+    """Features, and beside them what is to be seen again: a dense label, the weight, dense features if asked for."""
     marked = {_FEATURE + name: value for name, value in features.items() if with_all and isinstance(value, tf.Tensor)}
     if isinstance(label, tf.Tensor):
         marked[_LABEL] = label
+    if weight is not None:
+        marked[_WEIGHT] = weight_of_examples(weight)
     return {**features, **marked}
 
 

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from polytrainer.executors import timings
-from polytrainer.executors.backends import estimator_formats, estimator_predictions, estimator_shim
+from polytrainer.executors.backends import (
+    estimator_checks,
+    estimator_formats,
+    estimator_predictions,
+    estimator_shim,
+    estimator_weights,
+)
 from polytrainer.executors.backends.base import BaseTrainer
-from polytrainer.executors.checkpoints import check_variables
+from polytrainer.executors.backends.estimator_checkpoints import newest_readable_step, step_of
+from polytrainer.executors.backends.estimator_history import EvaluationHistory
+from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
-from polytrainer.executors.progress import ProgressLine
+from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.result import TrainResult
-from polytrainer.executors.run_record import write, write_csv
+from polytrainer.executors.run_record import MetricsCsv
 from polytrainer.executors.termination import Termination
 from polytrainer.executors.test_results.results import Results
-from polytrainer.proto import args, export_args
+from polytrainer.proto import export_args
 from polytrainer.proto.problems import Problem
 
-_COURSE = "course.json"
 NAMED = "raw"  # signatures that take raw features by name are `raw:predict` and so on, as Estimator calls them
 
 
@@ -58,7 +63,11 @@ class EstimatorTrainer(BaseTrainer):
     """
 
     _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE)
+    _BOUND = (*BaseTrainer._BOUND, "selection", "is_weighted")
     _checkpoint: str | None = None  # to evaluate and save; None for the newest
+    _eval_steps: int | None = None  # of the evaluations while training; None for whole splits
+    _first_step = 0  # of the graph that is trained next
+    _mean_loss: MeanLossHook | None = None  # of the evaluation that was begun last
 
     def run_fn(self, fn_args: FnArgs) -> TrainResult:
         """Trains, evaluates, tests and saves: what TFX calls."""
@@ -66,8 +75,10 @@ class EstimatorTrainer(BaseTrainer):
         with estimator_shim.available():
             self.bind(fn_args)
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
-            resumed_from = _newest_readable_step(folder)
+            resumed_from = newest_readable_step(folder)
+            self._count_examples()
             estimator = self._configured(self.model_fn(), folder)
+            estimator_checks.check(self, estimator, resumed_from)
             estimator_formats.check(self, estimator)
             facts = {
                 "model": type(estimator).__name__,
@@ -77,19 +88,35 @@ class EstimatorTrainer(BaseTrainer):
             self.log_banner({**facts, "resumed": f"from step {resumed_from}"} if resumed_from else facts)
             with self.timings.of(timings.TRAINING):
                 history = self.train(estimator, resumed_from)
-            with self.timings.of(timings.EVALUATION):
-                metrics = self.evaluate(estimator, self.files(fn_args.eval_files))
-            with self.timings.of(timings.TEST):
-                metrics.update(self.test_fn(estimator))
-            with self.timings.of(timings.EXPORT):
-                parity = self.save(estimator) or {}  # of those who override it, too, and return nothing
-            self._keep_logs(folder)
-        steps = int(estimator.get_variable_value("global_step"))
-        told = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
-        told["parity"] = parity
-        self.write_state("estimator", told, started)
-        best_step = _step_of(self._checkpoint) if self._checkpoint else None
+            steps = int(estimator.get_variable_value("global_step"))
+            with Termination.exits_at_once(steps):  # all that follows can be done again from the last checkpoint
+                metrics, parity = self._finish(estimator, history, steps)
+                self._keep_logs(folder)
+                results = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
+                self.write_state("estimator", {**results, "parity": parity}, started)
+            best_step = step_of(self._checkpoint) if self._checkpoint else None
         return TrainResult(metrics, steps=steps, framework="estimator", parity=parity, best_step=best_step)
+
+    def _count_examples(self) -> None:
+        """Reads what the data has to be read for: within an Estimator's graph nothing is read."""
+        _ = self.schedule
+        if self.class_weights is not None:
+            _ = self._weight_by_class
+
+    def _finish(
+        self, estimator: Any, history: list[dict[str, float]], steps: int
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Evaluates, tests and saves the trained model; returns its metrics, and the parity of each format."""
+        with self.timings.of(timings.EVALUATION):
+            metrics = self.evaluate(estimator, self.files(self.fn_args.eval_files))
+        if not history:  # without evaluations while training, this one is the history
+            history.append({"step": steps, **metrics})
+            self._metrics_csv().write(history)
+        with self.timings.of(timings.TEST):
+            metrics.update(self.test_fn(estimator))
+        with self.timings.of(timings.EXPORT):
+            parity = self.save(estimator) or {}  # of those who override it, too, and return nothing
+        return metrics, parity
 
     def train(self, estimator: Any, first_step: int) -> list[dict[str, float]]:
         """Trains to the last step, in one go, or epoch by epoch where early stopping asks for evaluations.
@@ -98,37 +125,73 @@ class EstimatorTrainer(BaseTrainer):
             Metrics of each evaluation. What is evaluated and saved from then on is the best checkpoint, where there is
             early stopping, else the last.
         """
-        schedule, train_args = self.schedule, self.fn_args.train_args
-        stopping = train_args.early_stopping if train_args.HasField("early_stopping") else None
-        each = schedule.steps_per_epoch if stopping else schedule.total_steps
-        patience = (stopping.patience or 3) if stopping else math.inf
+        schedule = self.schedule
         self._checkpoint = None
-        course = _Course.found(estimator.model_dir, first_step)
-        step = first_step
-        while step < schedule.total_steps and course.waited < patience:
-            until = min(schedule.total_steps, (step // each + 1) * each)
+        if self.selection.stopping is None:
+            self._train_until(estimator, first_step, schedule.total_steps)
+            return []
+        history = EvaluationHistory.restore(estimator.model_dir, self.selection, first_step)
+        metrics_csv, step = self._metrics_csv(), first_step
+        while True:
+            if self._is_evaluated_at(step) and not history.has_evaluation(step):
+                with Termination.exits_at_once(step):
+                    history.add(step, self._evaluate_while_training(estimator), estimator.latest_checkpoint())
+            metrics_csv.write(history.rows)
+            if step >= schedule.total_steps or history.state.stopped:
+                break
+            until = min(schedule.total_steps, (step // schedule.steps_per_epoch + 1) * schedule.steps_per_epoch)
             self._train_until(estimator, step, until)
             step = until
-            with self.timings.of(timings.EVALUATION):
-                found = self.evaluate(estimator, self.files(self.fn_args.eval_files))
-            course.history.append({"step": step, **found})
-            write_csv(os.path.join(self.fn_args.model_run_dir, "logs", "metrics.csv"), course.history)
-            if stopping:
-                value = _watched(found, stopping.metric or "loss")
-                sign = 1 if args.best_mode(stopping) == "min" else -1
-                course.take(sign * value, stopping.min_delta, estimator.latest_checkpoint())
-            course.keep(estimator.model_dir)
-        self._checkpoint = course.best_checkpoint
-        return course.history
+        self._checkpoint = history.best_checkpoint
+        return history.rows
 
     def evaluate(self, model: Any, files: Sequence[str]) -> dict[str, float]:
-        """The Estimator's metrics over all examples of some files."""
-        found = model.evaluate(
-            lambda: self.input_fn(files, training=False),
-            steps=self.fn_args.eval_steps,
+        """The Estimator's metrics over all examples of some files.
+
+        `loss` is the mean over the examples, whatever the batch size: each batch's loss counts by its examples.
+        """
+        metrics = model.evaluate(
+            lambda: self.input_batches(files, training=False),
+            steps=self._eval_steps,
             checkpoint_path=self._checkpoint,
         )
-        return {name: float(value) for name, value in found.items() if name != "global_step"}
+        metrics = {name: float(value) for name, value in metrics.items() if name != "global_step"}
+        return metrics if self._mean_loss is None else {**metrics, "loss": self._mean_loss.mean}
+
+    @property
+    def weight_column(self) -> str:
+        """Name of the feature that holds the example weights, for the `weight_column` of an Estimator.
+
+        `weight_key`, or `example_weight` without one (`class_weights`, an `input_fn` with weights). It is there in
+        training and evaluation, `[batch, 1]`, not when the model is served.
+        """
+        return self.weight_key or estimator_weights.DEFAULT_COLUMN
+
+    @cached_property
+    def selection(self) -> ModelSelection:
+        """Which evaluation is the best, and when training stops."""
+        return ModelSelection.from_args(self.fn_args.train_args)
+
+    @cached_property
+    def is_weighted(self) -> bool:
+        """Whether training examples have weights."""
+        if self.weight_key is not None or self.class_weights is not None:
+            return True
+        if type(self).input_fn is BaseTrainer.input_fn:
+            return False
+        with tf.Graph().as_default():
+            return estimator_weights.has_weights(self.input_fn(self.files(self.fn_args.train_files), training=True))
+
+    def input_batches(self, files: Sequence[str], *, training: bool, first_step: int = 0) -> Any:
+        """What `input_fn` gives, with the weights, where there are any, among the features."""
+        batches = self.input_fn(files, training=training, first_step=first_step)
+        return estimator_weights.add_weight_feature(batches, self.weight_column, always=self.is_weighted)
+
+    def metric_names(self, spec: Any) -> set[str] | None:
+        """Names of the metrics of an evaluation, of its EstimatorSpec; None where `evaluate` is the user's own."""
+        if type(self).evaluate is not EstimatorTrainer.evaluate:
+            return None
+        return {*(spec.eval_metric_ops or {}), "loss"}
 
     def save(self, estimator: Any) -> dict[str, float]:
         """Writes `Format-Serving` and `Format-TFMA`, calls the first on real examples; and the formats of `ExportArgs`.
@@ -167,7 +230,10 @@ class EstimatorTrainer(BaseTrainer):
 
     def _configured(self, estimator: Any, folder: str) -> Any:
         """The same Estimator in our folder, with our seed, our start, and one more signature."""
-        if not isinstance(estimator, tf.estimator.Estimator):
+        from tensorflow_estimator.python.estimator.estimator import Estimator  # tf.estimator.Estimator is one of these,
+        # and so is what tf.estimator.add_metrics returns
+
+        if not isinstance(estimator, Estimator):
             got = f"{type(estimator).__module__}.{type(estimator).__name__}"
             raise PreflightError([Problem("what model_fn returned", got, "a tf.estimator.Estimator")])
         every = self.fn_args.train_args.checkpoint_every_n_steps or self.schedule.steps_per_epoch
@@ -176,25 +242,56 @@ class EstimatorTrainer(BaseTrainer):
         )
 
         def model_fn(features: Any, labels: Any, mode: Any, config: Any) -> Any:
-            if mode != tf.estimator.ModeKeys.PREDICT:
-                return estimator.model_fn(features, labels, mode, config)
-            features = dict(features)
-            beside = estimator_predictions.told_beside(features)
-            seen = {name: _dense(tensor) for name, tensor in features.items()}
-            features.pop(self.label_key, None)
+            if mode == tf.estimator.ModeKeys.PREDICT:
+                return self._predicting(estimator, features, config)
+            if mode == tf.estimator.ModeKeys.TRAIN:
+                # each graph draws from its seed anew: with the same one, each would drop out the same units
+                tf.compat.v1.set_random_seed(self.seed + self._first_step)
+                # a Keras optimizer cannot be used in a second graph: each has an Estimator of its own
+                return self.model_fn().model_fn(features, labels, mode, config)
             spec = estimator.model_fn(features, labels, mode, config)
-            outputs = {**(spec.export_outputs or {}), TRANSFORM: _transformed_output(seen)}
-            return estimator_predictions.with_beside(spec._replace(export_outputs=outputs), beside)
+            self._mean_loss = MeanLossHook(spec.loss, estimator_weights.batch_size(features))
+            return spec._replace(evaluation_hooks=[*(spec.evaluation_hooks or ()), self._mean_loss])
 
         return tf.estimator.Estimator(model_fn, config=config, warm_start_from=self.fn_args.base_model)
 
+    def _predicting(self, estimator: Any, features: Any, config: Any) -> Any:
+        """The Estimator as it predicts: without label and weight, with one more signature."""
+        features = dict(features)
+        beside = estimator_predictions.told_beside(features)
+        parsed = {name: _dense(tensor) for name, tensor in features.items()}
+        for name in {self.label_key, self.weight_key} & set(features):
+            del features[name]
+        spec = estimator.model_fn(features, None, tf.estimator.ModeKeys.PREDICT, config)
+        outputs = {**(spec.export_outputs or {}), TRANSFORM: _transformed_output(parsed)}
+        return estimator_predictions.with_beside(spec._replace(export_outputs=outputs), beside)
+
+    def _metrics_csv(self) -> MetricsCsv:
+        return MetricsCsv(os.path.join(self.fn_args.model_run_dir, "logs", "metrics.csv"))
+
+    def _is_evaluated_at(self, step: int) -> bool:
+        """Whether there is an evaluation after a step, with early stopping."""
+        return step > 0 and (step % self.schedule.steps_per_epoch == 0 or step >= self.schedule.total_steps)
+
+    def _evaluate_while_training(self, estimator: Any) -> dict[str, float]:
+        """Metrics of the newest checkpoint, on as much as `EvalArgs.num_steps` says."""
+        self._eval_steps = self.fn_args.eval_steps
+        try:
+            with self.timings.of(timings.EVALUATION):
+                return self.evaluate(estimator, self.files(self.fn_args.eval_files))
+        finally:
+            self._eval_steps = None
+
     def _train_until(self, estimator: Any, step: int, until: int) -> None:
-        hook = _Watch(self.schedule, step, self.fn_args.train_args.log_every_n_steps)
+        if step >= until:
+            return
+        self._first_step = step
+        hook = TrainingHook(self.schedule, step, self.fn_args.train_args.log_every_n_steps)
         files = self.files(self.fn_args.train_files)
         try:
             with hook.termination.listening():
                 estimator.train(
-                    lambda: self.input_fn(files, training=True, first_step=step), max_steps=until, hooks=[hook]
+                    lambda: self.input_batches(files, training=True, first_step=step), max_steps=until, hooks=[hook]
                 )
         except tf.compat.v1.train.NanLossDuringTrainingError as error:
             last = None if hook.loss is None else (hook.step, hook.loss)
@@ -217,6 +314,9 @@ class EstimatorTrainer(BaseTrainer):
         examples = tf.compat.v1.placeholder(tf.string, [None], name="input_example_tensor")
         features = self._transformed(tf.io.parse_example(examples, between.raw_spec))
         labels = features.get(self.label_key or "")
+        if self.is_weighted:
+            weight = None if self.weight_key is None else features.pop(self.weight_key)
+            features, _ = estimator_weights.with_weight_feature(self.weight_column, features, labels, weight)
         return tfma.export.EvalInputReceiver(features=features, labels=labels, receiver_tensors={"examples": examples})
 
     def _transformed(self, raw: Any) -> dict[str, Any]:
@@ -237,44 +337,6 @@ class EstimatorTrainer(BaseTrainer):
                     io_utils.copy_file(os.path.join(parent, name), os.path.normpath(target), overwrite=True)
 
 
-@dataclass
-class _Course:
-    """What the evaluations of a training found, kept beside its checkpoints, so that a resumed one knows it too.
-
-    Attributes:
-        history: Metrics of each.
-        best: The best value of the watched metric, less being better.
-        best_checkpoint: And the checkpoint that had it.
-        waited: Evaluations since then.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: float | None = None
-    best_checkpoint: str | None = None
-    waited: int = 0
-
-    @classmethod
-    def found(cls, folder: str, step: int) -> _Course:
-        """That of the training in a folder, if it got no further than the checkpoint that it is resumed from."""
-        path = os.path.join(folder, _COURSE)
-        if not fileio.exists(path):
-            return cls()
-        with fileio.open(path, "rb") as file:
-            course = cls(**json.loads(file.read()))
-        return course if course.history[-1]["step"] <= step else cls()
-
-    def take(self, value: float, min_delta: float, checkpoint: str) -> None:
-        """Compares an evaluation with the best so far."""
-        if self.best is None or value - self.best < -min_delta:
-            self.best, self.best_checkpoint, self.waited = value, _kept_apart(checkpoint), 0
-        else:
-            self.waited += 1
-
-    def keep(self, folder: str) -> None:
-        """Writes it down."""
-        write(os.path.join(folder, _COURSE), json.dumps(vars(self)).encode())
-
-
 def _transformed_output(features: dict[str, Any]) -> Any:
     """The output of `transform_features`: from serialized examples only, which are where the label comes from."""
 
@@ -292,44 +354,6 @@ def _dense(tensor: Any) -> Any:
     return tf.sparse.to_dense(tensor) if isinstance(tensor, tf.SparseTensor) else tensor
 
 
-def _watched(found: dict[str, float], metric: str) -> float:
-    if metric not in found:
-        raise TrainingError(Problem("train_args.early_stopping.metric", repr(metric), f"one of {sorted(found)}"))
-    return found[metric]
-
-
-def _kept_apart(checkpoint: str) -> str:
-    """A copy of a checkpoint, where the Estimator does not clean it up."""
-    folder = os.path.join(os.path.dirname(checkpoint), "best")
-    if fileio.exists(folder):
-        fileio.rmtree(folder)
-    for file in fileio.glob(f"{checkpoint}.*"):
-        io_utils.copy_file(file, os.path.join(folder, os.path.basename(file)))
-    return os.path.join(folder, os.path.basename(checkpoint))
-
-
-def _step_of(checkpoint: str) -> int:
-    return int(tf.train.load_variable(checkpoint, "global_step"))
-
-
-def _newest_readable_step(folder: str) -> int:
-    """The step of the newest checkpoint that can be read, which becomes the Estimator's latest; 0 without one."""
-    state = tf.train.get_checkpoint_state(folder)
-    paths = list(state.all_model_checkpoint_paths) if state else []
-    for path in reversed(paths):
-        try:
-            step = check_variables(path)
-        except Exception as error:
-            logging.warning("The checkpoint %s cannot be read (%s); going back to the one before.", path, error)
-            continue
-        kept = paths[: paths.index(path) + 1]
-        tf.compat.v1.train.update_checkpoint_state(folder, path, all_model_checkpoint_paths=kept)
-        return step or 0
-    if fileio.exists(folder):
-        fileio.rmtree(folder)
-    return 0
-
-
 def _check(path: str, raw: Sequence[bytes]) -> None:
     """Loads a model back and calls it on raw examples."""
     try:
@@ -337,34 +361,11 @@ def _check(path: str, raw: Sequence[bytes]) -> None:
         signature = signatures["predict"] if "predict" in signatures else signatures["serving_default"]
         outputs = signature(examples=tf.constant(list(raw)))
         finite = all(bool(np.all(np.isfinite(value))) for value in outputs.values() if value.dtype.is_floating)
+    except TrainingError:  # SIGTERM, in the middle of it
+        raise
     except Exception as error:
         raise TrainingError(
             Problem(path, f"a model that fails on real examples ({type(error).__name__}: {error})", "predictions")
         ) from error
     if not finite:
         raise TrainingError(Problem(path, "predictions that are not finite", "numbers"))
-
-
-class _Watch(tf.compat.v1.train.SessionRunHook):  # type: ignore[misc]
-    """Counts steps, prints progress, and stops when the process is asked to end; Estimator then saves a checkpoint."""
-
-    def __init__(self, schedule: Any, step: int, every_n_steps: int):
-        self.step = step
-        self.loss: float | None = None
-        self.termination = Termination()
-        self._line = ProgressLine(schedule.total_steps, schedule.batch_size, step, every_n_steps)
-
-    def before_run(self, run_context: Any) -> Any:
-        losses = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.LOSSES)
-        return tf.compat.v1.train.SessionRunArgs(losses[-1:])
-
-    def after_run(self, run_context: Any, run_values: Any) -> None:
-        self.step += 1
-        if run_values.results:
-            self.loss = loss = float(run_values.results[0])
-            self._line.after_step(self.step, {"loss": loss})
-        if self.termination.wished:
-            run_context.request_stop()
-
-    def end(self, session: Any) -> None:
-        self._line.show(self.step, {} if self.loss is None else {"loss": self.loss})

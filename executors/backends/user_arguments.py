@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
-from types import CodeType, FunctionType
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from polytrainer.executors.backends.user_code_objects import attributes_of_self, functions_of, names_of, own_classes
 from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
 
-_OURS = "polytrainer.executors."
+# attributes that a trainer gets when it runs
+_SET_BY_RUN = ("fn_args", "seed", "engine")
 # names that other libraries have for what is called otherwise here
 _KNOWN_AS = {
     "lr": "learning_rate",
@@ -34,7 +35,7 @@ _FIELDS = {
 
 def annotated(kind: type) -> set[str]:
     """Names that a user's classes annotate: `hidden: int = 16`."""
-    return {name for cls in _own_classes(kind) for name in vars(cls).get("__annotations__", {})}
+    return {name for cls in own_classes(kind) for name in vars(cls).get("__annotations__", {})}
 
 
 def check(kind: type, arguments: Mapping[str, Any], documented: Collection[str], *, allow_unknown: bool) -> None:
@@ -47,16 +48,17 @@ def check(kind: type, arguments: Mapping[str, Any], documented: Collection[str],
         allow_unknown: Whether any name is taken.
 
     Raises:
-        TypeError: If an argument has the name of a method or attribute; or if neither the class annotates its name nor
-            one of its methods uses it.
+        TypeError: If an argument has the name of a method or attribute; if neither the class annotates its name nor
+            one of its methods uses it; or if a class attribute has the name of one of the constructor's parameters.
     """
-    own = annotated(kind)
+    _check_class_values(kind, documented)
+    own = annotated(kind) | set(_class_values(kind))
     taken = sorted(name for name in arguments if hasattr(kind, name) and name not in own)
     if taken:
         raise TypeError(f"{kind.__name__}: got arguments called {taken}, which it needs for its own methods.")
     if allow_unknown:
         return
-    used = own | {name for cls in _own_classes(kind) for name in _names_in(cls)}
+    used = own | _used_names(kind)
     unknown = [name for name in arguments if name not in used]
     if unknown:
         raise TypeError(_message(kind, unknown, documented, own))
@@ -65,6 +67,38 @@ def check(kind: type, arguments: Mapping[str, Any], documented: Collection[str],
 def defaults(kind: type) -> dict[str, Any]:
     """Values of the annotated class attributes, by name."""
     return {name: getattr(kind, name) for name in annotated(kind) if hasattr(kind, name)}
+
+
+def _used_names(kind: type) -> set[str]:
+    """Names that the methods of a user's classes use.
+
+    A name that is likely meant for something of ours (`lr`) must be read from `self`: it may be in the code for another
+    reason (`group["lr"]`).
+    """
+    functions = [function for cls in own_classes(kind) for _, function in functions_of(cls)]
+    names = {name for function in functions for name in names_of(function.__code__)}
+    ours = {*_KNOWN_AS, *(name for fields in _FIELDS.values() for name in fields)}
+    read = {name for function in functions for name in attributes_of_self(function)}
+    return (names - ours | read) - {*_SET_BY_RUN}
+
+
+def _class_values(kind: type) -> dict[str, Any]:
+    """Attributes of a user's classes that are values, by name: no methods, nothing that is private."""
+    return {
+        name: value
+        for cls in reversed(own_classes(kind))
+        for name, value in vars(cls).items()
+        if not name.startswith("_") and not isinstance(value, (type, Callable)) and not hasattr(value, "__get__")  # type: ignore[arg-type]
+    }
+
+
+def _check_class_values(kind: type, documented: Collection[str]) -> None:
+    names = sorted(set(_class_values(kind)) & set(documented))
+    if names:
+        raise TypeError(
+            f"{kind.__name__}: got class attributes called {names}, which the constructor's parameters of these "
+            f"names would hide; expected them as arguments, {kind.__name__}({names[0]}=…)."
+        )
 
 
 def _message(kind: type, unknown: Collection[str], documented: Collection[str], own: Collection[str]) -> str:
@@ -85,28 +119,3 @@ def _hint(name: str, known: Collection[str]) -> str:
             return f"{name!r} is a field of {title}: {title}({name}=…)."
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {nearest[0]!r} instead of {name!r}?" if nearest else ""
-
-
-def _own_classes(kind: type) -> list[type]:
-    """The user's classes among those that a trainer inherits from."""
-    return [cls for cls in kind.__mro__ if cls is not object and not cls.__module__.startswith(_OURS)]
-
-
-def _names_in(cls: type) -> Iterator[str]:
-    """Names that the methods of a class use, in functions inside of them, too."""
-    for value in vars(cls).values():
-        members = (value.fget, value.fset) if isinstance(value, property) else (value,)
-        for member in members:
-            function = getattr(member, "__func__", getattr(member, "func", member))  # a classmethod, a cached_property
-            function = getattr(function, "__wrapped__", function)
-            if isinstance(function, FunctionType):
-                yield from _names_of(function.__code__)
-
-
-def _names_of(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_of(constant)
-        elif isinstance(constant, str):  # getattr(self, "hidden")
-            yield constant

@@ -39,6 +39,7 @@ class ModelComparatorExecutor(base_beam_executor.BaseBeamExecutor):  # type: ign
         args = args_lib.parse(exec_properties[keys.COMPARATOR_ARGS], ComparatorArgs)
         compared = participants.resolve(input_dict)
         splits = participants.splits_to_compare(compared, args)
+        args.example_weight_key = args.example_weight_key or participants.own_weight_key(compared, splits)
         candidates = [each for each in compared if not each.is_baseline]
         settings = statistics.Settings.of(args, len(candidates))
         [comparison], [blessing], [best_model] = (

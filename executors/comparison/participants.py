@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from polytrainer.executors.comparison.errors import ComparisonError
+from polytrainer.executors.data.examples import first_examples, names
+from polytrainer.executors.test_results import keys as result_keys
 from polytrainer.proto import comparator_keys as keys
 from polytrainer.proto.comparator_pb2 import ComparatorArgs
 from polytrainer.proto.problems import Problem
@@ -44,8 +48,8 @@ def resolve(input_dict: Mapping[str, Sequence[Artifact]]) -> list[Participant]:
     Raises:
         ComparisonError: If one of them comes without its model or without its test results.
     """
-    names = sorted(name for name in map(keys.candidate_name, input_dict) if name is not None)
-    ends = {name: (keys.candidate_results(name), keys.candidate_model(name)) for name in names}
+    candidates = sorted(name for name in map(keys.candidate_name, input_dict) if name is not None)
+    ends = {name: (keys.candidate_results(name), keys.candidate_model(name)) for name in candidates}
     if input_dict.get(keys.BASELINE_RESULTS) or input_dict.get(keys.BASELINE_MODEL):
         ends[keys.BASELINE] = (keys.BASELINE_RESULTS, keys.BASELINE_MODEL)
     counts = {key: len(input_dict.get(key) or []) for pair in ends.values() for key in pair}
@@ -71,3 +75,13 @@ def splits_to_compare(compared: Sequence[Participant], args: ComparatorArgs) -> 
     if problems:
         raise ComparisonError(*problems)
     return asked
+
+
+def own_weight_key(compared: Sequence[Participant], splits: Sequence[str]) -> str:
+    """The feature that trainers write the weights of examples into, where the first model's test results have it."""
+    for split in splits:
+        [folder] = artifact_utils.get_split_uris([compared[0].results], split)
+        files = [os.path.join(folder, name) for name in sorted(fileio.listdir(folder))]
+        for record in first_examples(files, 1):
+            return result_keys.EXAMPLE_WEIGHT if result_keys.EXAMPLE_WEIGHT in names([record]) else ""
+    return ""

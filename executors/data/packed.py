@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polytrainer.executors.data.columns import Column, Part, cut, take
+from polytrainer.executors.data.errors import refuse
 from polytrainer.executors.data.order import Slice, permutation, share
 from polytrainer.executors.data.rows import RowLayout
 
@@ -103,26 +104,58 @@ def _tensor(array: NDArray[Any], dtype: str) -> torch.Tensor:
 
 
 class Assembly:
-    """Arrays of a batch → the features and the label as a model gets them."""
+    """Arrays of a batch → the features, the label and the weight as a model gets them."""
 
-    def __init__(self, columns: Sequence[Column], label_key: str | None) -> None:
+    def __init__(self, columns: Sequence[Column], label_key: str | None, weight_key: str | None = None) -> None:
         """Lays down the order of the features: that of the columns."""
         self._layout = RowLayout(columns)
         self._others = [column for column in columns if not column.dense]
         packed = [column.name for column in (*self._layout.columns, *self._others)]
-        self._names = [column.name for column in columns if column.name != label_key]
+        # where the weight has a default, there is a mask that says where it was used: no feature either
+        not_features = (label_key, weight_key, f"{weight_key}_mask" if weight_key is not None else None)
+        self._names = [column.name for column in columns if column.name not in not_features]
         order = [packed.index(name) for name in self._names]
         self._label = packed.index(label_key) if label_key is not None else None
+        self._weight = packed.index(weight_key) if weight_key is not None else None
         # of one position itemgetter would give no tuple
         self._in_order = itemgetter(*order) if len(order) > 1 else lambda values: [values[place] for place in order]
 
     def __call__(self, arrays: Arrays) -> Any:
-        """`(features, label)`, or the features alone where there is no label."""
+        """`(features, label)`, `(features, label, weight)`, or the features alone where there is no label."""
         values: list[Any] = self._layout.views(arrays.rows)
         for column, parts in zip(self._others, arrays.others, strict=True):
             values.append(column.value(parts))
         features = dict(zip(self._names, self._in_order(values), strict=True))
-        return features if self._label is None else (features, values[self._label])
+        if self._label is None:
+            return features
+        if self._weight is None:
+            return features, values[self._label]
+        return features, values[self._label], _weight(values[self._weight])
+
+
+def _weight(value: Any) -> Any:
+    """The weight of each example, float32 `[batch]`."""
+    import torch
+
+    if not isinstance(value, torch.Tensor) or value.numel() != len(value):
+        shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise refuse("weight_key", f"values of {shape}", "one number for each example")
+    weight = value.reshape(-1).float()
+    check_weight(weight)
+    return weight
+
+
+def check_weight(weight: Any) -> None:
+    """Whether the weights of a batch are such; of a batch without any, None, they are.
+
+    Raises:
+        DataError: If one is negative, or not finite.
+    """
+    if weight is None or not len(weight):
+        return
+    fits = (weight >= 0) & weight.isfinite()
+    if not bool(fits.all()):
+        raise refuse("weight_key", f"the weight {weight[~fits][0].item():g}", "a finite number, 0 or more")
 
 
 class CachedSplit:

@@ -31,7 +31,8 @@ POSITION = ("seed", "epoch", "offset")
 class TorchBatches(IterableDataset):  # type: ignore[misc]
     """The examples of a split as batches of torch tensors, every example once an epoch.
 
-    A batch is `(features, label)`, or `features` alone without a `label_key`. Features are a dict by name:
+    A batch is `(features, label)`, or `features` alone without a `label_key`; with a `weight_key` it is `(features,
+    label, weight)`, the weight float32 `[batch]`. Features are a dict by name:
 
     | in the feature spec | in a batch |
     |---|---|
@@ -67,6 +68,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
         feature_spec: FeatureSpec,
         *,
         label_key: str | None = None,
+        weight_key: str | None = None,
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
@@ -87,6 +89,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
             files: Paths of TFRecord files (gzip where a name ends in .gz) or of Parquet files.
             feature_spec: The features, as `feature_specs.from_schema` makes them.
             label_key: The feature that is the label.
+            weight_key: The feature that says how much an example counts, one number; needs a `label_key`.
             batch_size: Examples in a batch, over all ranks.
             shuffle: Whether each epoch has an order of its own; else that of the files.
             seed: Of the shuffle; 0 or more.
@@ -124,7 +127,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
         self._spec = dict(feature_spec)
         self._encoders = dict(encoders or {})
         self._preprocess = preprocess
-        self._label_key = label_key
+        self._label_key, self._weight_key = label_key, weight_key
         self._batch_size, self._drop_last = batch_size, drop_last
         self._shuffle, self._shuffle_buffer = shuffle, shuffle_buffer
         self._rank, self._world_size = rank, world_size
@@ -238,9 +241,11 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
             split = self._made()
             self._check_names(column.name for column in split.columns)
             self._check_number(split.num_examples)
+            if isinstance(split, CachedSplit) and self._weight_key is not None:  # now, not in the midst of a training
+                Assembly(split.columns, self._weight_key, self._weight_key)(split.packed.arrays)
             self._split = split
         if self._assembly is None:
-            self._assembly = Assembly(self._split.columns, self._label_key)
+            self._assembly = Assembly(self._split.columns, self._label_key, self._weight_key)
         return self._split
 
     def _made(self) -> CachedSplit | sources.StreamedSplit:
@@ -297,7 +302,7 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
 
     def _check_names(self, names: Any, wanted: str | None = None) -> None:
         names = sorted(names)
-        for argument, name in (("label_key", self._label_key), ("name", wanted)):
+        for argument, name in (("label_key", self._label_key), ("weight_key", self._weight_key), ("name", wanted)):
             if name is not None and name not in names:
                 raise refuse(argument, repr(name), f"a feature: {', '.join(names)}")
 

@@ -50,6 +50,17 @@ def agreed(value: Any) -> Any:
     return values[0]
 
 
+def gathered(value: Any) -> list[Any]:
+    """Each rank's value, in order, on every rank."""
+    import torch.distributed as dist
+
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 class Agreement:
     """Whether any rank wishes something; each is told one call later, so that none waits for the others."""
 

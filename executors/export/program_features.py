@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class ProgramFeatures:
         self,
         between: Interface,
         stored_spec: FeatureSpec,
-        label_key: str | None,
+        not_taken: Collection[str],
         encoders: Mapping[str, Encoder],
         *,
         is_raw: bool,
@@ -37,21 +37,21 @@ class ProgramFeatures:
 
         Args:
             between: Of the trainer.
-            stored_spec: How the examples that were trained on are parsed, label included.
-            label_key: Name of the label among the model's features.
+            stored_spec: How the examples that were trained on are parsed, label and weight included.
+            not_taken: Names of those that the model does not take: the label, and the weight of the examples.
             encoders: For features of words, by name.
             is_raw: Whether those examples were still to be transformed.
 
         Raises:
             DataError: If encoders or masks do not fit the features.
         """
-        own = {name: encoder for name, encoder in encoders.items() if name != label_key}
+        own = {name: encoder for name, encoder in encoders.items() if name not in not_taken}
         if is_raw:
             self._parser = Parser(stored_spec, own, between.transform)
         else:
-            spec = {name: feature for name, feature in stored_spec.items() if name != label_key}
+            spec = {name: feature for name, feature in stored_spec.items() if name not in not_taken}
             self._parser = Parser(spec, own, None)
-        self._is_raw, self._label_key = is_raw, label_key
+        self._is_raw, self._not_taken = is_raw, frozenset(not_taken)
         if between.transform is None:
             # as the reader parses: what is missing has to be seen to be missing
             between = replace(between, raw_spec={**between.raw_spec, **self._parser.parse_spec})
@@ -67,5 +67,5 @@ class ProgramFeatures:
         return self._flat(self._parser.encoded(features) if self._is_raw else self._parser.finish_made(features))
 
     def _flat(self, features: Features) -> dict[str, tf.Tensor]:
-        columns = [column for column in self._parser.columns if column.name != self._label_key]
+        columns = [column for column in self._parser.columns if column.name not in self._not_taken]
         return dict(part for column in columns for part in named_parts(column, features[column.name]).items())

@@ -30,7 +30,8 @@ def record(example: Any, added: Features, *, kept: tuple[str, str] | None = None
     if kept and kept[0] in added and kept[0] in features:
         features[kept[1]].CopyFrom(features[kept[0]])
     _add(result, added)
-    return result.SerializeToString()  # type: ignore[no-any-return]
+    # the same bytes for the same example: the order of features is another in each process
+    return result.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
 def _add(example: Any, features: Features) -> None:

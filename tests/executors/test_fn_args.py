@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,14 @@ def test_what_is_not_the_same_training_has_another_checkpoint_folder(node, what)
     else:
         node.give("base_model", "Model", "base", {"Format-Serving/model.txt": "old"})
     assert checkpoint_dir(node, code=code) != before
+
+
+@pytest.mark.parametrize(("split", "another"), [("train", True), ("eval", True), ("test", False)])
+def test_data_that_were_written_anew_are_another_training(node, split, another):
+    before = checkpoint_dir(node)
+    [file] = Path(node.examples_uri, f"Split-{split}").iterdir()
+    os.utime(file, ns=(1, 1))
+    assert (checkpoint_dir(node) != before) is another
 
 
 def test_outputs_on_a_remote_file_system_have_no_checkpoint_folder(node):

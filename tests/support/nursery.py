@@ -1,9 +1,11 @@
 """Forks a process for each training that it is told of, so that these need not import anything: run by `nursery`.
 
-Reads a line of JSON for each: either the log, the environment, and the options of a training, and answers with the
-number of its process; or a number of a process to wait for, and answers with its exit status.
+Reads a line of JSON for each: either the log, the environment, and the options of a training (and the `module` beside
+this one whose `train` it calls, if it is not the one here), and answers with the number of its process; or a number of
+a process to wait for, and answers with its exit status.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -28,11 +30,17 @@ import torchmetrics  # noqa: F401, E402
 from torch import nn  # noqa: E402
 
 from polytrainer import TorchTrainer  # noqa: E402
+from polytrainer.executors.backends.torch.callbacks import Callback  # noqa: E402
 
 
 class Network(nn.Module):
-    def __init__(self, dropout, norm):
+    def __init__(self, dropout, norm, buffers):
         super().__init__()
+        if buffers:
+            self.register_buffer("mask", torch.ones(3, 3, dtype=torch.bool).tril())
+            self.register_buffer("transposed", torch.arange(6.0).view(2, 3).t())
+            self.register_buffer("rounded", torch.ones(2, dtype=torch.bfloat16))
+            self.register_buffer("empty", torch.ones(0))
         norms = [nn.BatchNorm1d(8)] if norm else []
         self.layers = nn.Sequential(nn.Linear(2, 8), *norms, nn.Dropout(dropout), nn.Tanh(), nn.Linear(8, 2))
 
@@ -40,12 +48,32 @@ class Network(nn.Module):
         return self.layers(x)
 
 
+class Ema(Callback):
+    """Keeps a moving average of the weights, and makes it the model in the end."""
+
+    def __init__(self):
+        self.average = {}
+
+    def on_step_end(self, engine, loss):
+        for name, weight in engine.model.state_dict().items():
+            old = self.average.get(name, weight)
+            self.average[name] = torch.where(torch.tensor(weight.is_floating_point()), 0.9 * old + 0.1 * weight, weight)
+
+    def on_train_end(self, engine):
+        engine.model.load_state_dict(self.average)
+
+
 class Mine(TorchTrainer):
     slow = 0.0  # no argument, which a training would follow from
     fail_at = None
+    ema = False
+    buffers = False
+
+    def callbacks(self):
+        return [Ema()] if self.ema else []
 
     def model_fn(self):
-        return Network(self.dropout, self.norm)
+        return Network(self.dropout, self.norm, self.buffers)
 
     def train_step(self, model, batch):
         time.sleep(self.slow)
@@ -58,19 +86,31 @@ class Mine(TorchTrainer):
         return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
-def train(slow=0.0, fail_at=None, dropout=0.2, norm=True, learning_rate=None, **options):
-    Mine.slow, Mine.fail_at = slow, fail_at
-    arguments = {"scheduler": "cosine", "warmup_steps": 5, "learning_rate": learning_rate}
+def train(
+    slow=0.0,
+    fail_at=None,
+    ema=False,
+    buffers=False,
+    dropout=0.2,
+    norm=True,
+    learning_rate=None,
+    arguments=None,
+    **options,
+):
+    Mine.slow, Mine.fail_at, Mine.ema, Mine.buffers = slow, fail_at, ema, buffers
+    arguments = {"scheduler": "cosine", "warmup_steps": 5, "learning_rate": learning_rate, **(arguments or {})}
+    if isinstance(by_class := arguments.get("class_weights"), dict):  # whose keys are words in JSON
+        arguments["class_weights"] = {int(label): weight for label, weight in by_class.items()}
     Mine("label", metrics=["accuracy", "auroc"], dropout=dropout, norm=norm, **arguments).fit(**options)
 
 
-def run(log, env, **options):
+def run(train, log, env, module=None, **options):
     with open(log, "w") as file:  # noqa: PTH123
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(env)
     try:
-        train(**options)
+        (importlib.import_module(module).train if module else train)(**options)
         return 0
     except BaseException:
         traceback.print_exc()
@@ -79,7 +119,8 @@ def run(log, env, **options):
         sys.stdout.flush()
 
 
-if __name__ == "__main__":
+def serve(train):
+    """Answers lines until there are no more; `train` is what each child does with its options."""
     print("ready", flush=True)
     for line in sys.stdin:
         told = json.loads(line)
@@ -88,5 +129,9 @@ if __name__ == "__main__":
             continue
         child = os.fork()
         if child == 0:
-            os._exit(run(**told))
+            os._exit(run(train, **told))
         print(child, flush=True)
+
+
+if __name__ == "__main__":
+    serve(train)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+# no dropout: its random numbers are of a rank's own; no batch norm, whose batch is a rank's share
+SAME = {"dropout": 0.0, "norm": False, "num_epochs": 2}
 
 
 class ForkedTraining:
@@ -49,7 +54,17 @@ class ForkedTraining:
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[subprocess.Popen[str]]:
     """The process that forks trainings."""
-    command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
+    yield from _running("nursery.py")
+
+
+@pytest.fixture(scope="session")
+def lightning_nursery() -> Iterator[subprocess.Popen[str]]:
+    """The process that forks trainings of a LightningModule."""
+    yield from _running("lightning_nursery.py")
+
+
+def _running(program: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(Path(__file__).with_name(program))]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -60,6 +75,20 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def forked(nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Starts a training of `small`: `forked(name, **options)`; the same name is the same one, in `tmp_path/name`."""
+    yield from _starter(nursery, small, tmp_path)
+
+
+@pytest.fixture
+def forked_lightning(
+    lightning_nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path
+) -> Iterator[Callable[..., Any]]:
+    """Likewise, of a LightningModule."""
+    yield from _starter(lightning_nursery, small, tmp_path)
+
+
+def _starter(
+    nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Path
+) -> Iterator[Callable[..., ForkedTraining]]:
     told = {"train_files": small.train, "eval_files": small.eval, "schema": small.schema, "batch_size": 8, "seed": 3}
     started = []
 
@@ -73,3 +102,36 @@ def forked(nursery: subprocess.Popen[str], small: SimpleNamespace, tmp_path: Pat
     for training in started:
         training.send(signal.SIGKILL)
         training.ended()
+
+
+def all_well(trainings: list[ForkedTraining]) -> None:
+    """Waits for all of them to end well."""
+    for training in trainings:
+        assert training.ended(), training.said[-3000:]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def ranks(forked: Callable[..., Any]) -> Callable[..., list[ForkedTraining]]:
+    """Starts the ranks of a training, as a cluster does: `ranks(count, name, **options)`."""
+    tries = itertools.count()
+
+    def start(count: int, name: str, **options: Any) -> list[ForkedTraining]:
+        port, number = free_port(), next(tries)
+        environments = [
+            {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost"}
+            for rank in range(count)
+        ]
+        return [
+            forked(
+                name, log=f"{name}-{number}-{env['RANK']}", env={**env, "MASTER_PORT": str(port)}, **{**SAME, **options}
+            )
+            for env in environments
+        ]
+
+    return start

@@ -124,7 +124,7 @@ def _kind_of_array(value: Any) -> str | None:
 
 def _function_name(value: Any) -> tuple[str, str] | None:
     """Module and name of a function of a library: Keras's callbacks have some in place of `less` or `greater`."""
-    if not inspect.isfunction(value) or str(value.__module__).partition(".")[0] not in _LIBRARIES:
+    if not inspect.isfunction(value) or value.__module__.partition(".")[0] not in _LIBRARIES:
         return None
     module, name = value.__module__, value.__qualname__
     return (module, name) if getattr(sys.modules.get(module), name, None) is value else None

@@ -50,12 +50,30 @@ class TrainerBackend(Protocol):
     def backward(self, loss: torch.Tensor) -> None:
         """Adds the loss's gradients to those that are there."""
 
+    def unscale(self, optimizers: Optimizers) -> None:
+        """Takes the loss's scale out of the gradients of a whole batch, before anybody looks at them."""
+
     def step(self, optimizers: Optimizers, parameters: Sequence[nn.Parameter], max_grad_norm: float) -> Any:
         """Lets the optimizers step and clears the gradients.
+
+        Args:
+            optimizers: Whose gradients are there, without a scale.
+            parameters: Of the model, and all others that the optimizers hold.
+            max_grad_norm: What the gradients' norm is scaled down to; 0: it is not.
 
         Returns:
             The gradients' norm where `max_grad_norm` is not 0, a tensor; else None.
         """
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the last step was none, as its scaled gradients were not finite."""
+
+    def sync_buffers(self, model: nn.Module) -> None:
+        """Gives all ranks the buffers of rank 0 (BatchNorm's statistics, which each rank has of its own)."""
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Averages gradients over ranks, of parameters that are not the model's."""
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks, on each of them."""
@@ -89,6 +107,8 @@ class Single:
         train_args: Their `precision`.
     """
 
+    skipped = False
+
     def __init__(self, train_args: TrainArgs):
         self.rank, self.world_size, self.device = process_group.rank(), process_group.world_size(), _device()
         self.precision = Precision(train_args.precision, self.device)
@@ -108,18 +128,23 @@ class Single:
         """Nothing to do: gradients add up."""
         return nullcontext()
 
+    def unscale(self, optimizers: Optimizers) -> None:
+        """Where there is a scale: float16's."""
+        self.precision.unscale(optimizers)
+
+    def sync_buffers(self, model: nn.Module) -> None:
+        """Nothing to do: there is one rank."""
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Nothing to do."""
+
     def step(self, optimizers: Optimizers, parameters: Sequence[nn.Parameter], max_grad_norm: float) -> Any:
         """Clips the gradients where asked to, lets the optimizers step, and clears the gradients."""
-        norm = None
-        if max_grad_norm:
-            for optimizer in optimizers:
-                if self.precision.scaler:
-                    self.precision.scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm) if max_grad_norm else None
         for optimizer in optimizers:
             self.precision.step(optimizer)
         if self.precision.scaler:
-            self.precision.scaler.update()
+            self.skipped = self.precision.update_scale()
         for parameter in parameters:  # what `zero_grad` does, less what it costs: a tenth of a small model's step
             parameter.grad = None
         return norm
@@ -159,12 +184,45 @@ class Single:
 
 
 class Ddp(Single):
-    """Each rank holds the whole model and computes its share of each batch; gradients are averaged."""
+    """Each rank holds the whole model and computes its share of each batch; gradients are averaged.
+
+    Attributes:
+        find_unused_parameters: Whether each step looks for parameters that it does not use. None, until it is found out
+            with the first examples.
+    """
+
+    def __init__(self, train_args: TrainArgs):
+        super().__init__(train_args)
+        given = train_args.HasField("find_unused_parameters")
+        self.find_unused_parameters: bool | None = train_args.find_unused_parameters if given else None
+        self.sync_batch_norm = train_args.sync_batch_norm
+        if self.sync_batch_norm and self.device.type == "cpu":
+            got, expected = "True on a CPU", "GPUs: PyTorch has no SyncBatchNorm for CPUs"
+            raise PreflightError([Problem("train_args.sync_batch_norm", got, expected)])
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model in `DistributedDataParallel`, all ranks with the weights of rank 0."""
         devices = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(super().wrap(model), device_ids=devices)
+        return nn.parallel.DistributedDataParallel(
+            self._with_sync_batch_norm(super().wrap(model)),
+            device_ids=devices,
+            find_unused_parameters=bool(self.find_unused_parameters),
+        )
+
+    def _with_sync_batch_norm(self, model: nn.Module) -> nn.Module:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model) if self.sync_batch_norm else model
+
+    def sync_buffers(self, model: nn.Module) -> None:
+        """A broadcast of each."""
+        for buffer in self.plain(model).buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """An all-reduce of each."""
+        for parameter in parameters:
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            torch.distributed.all_reduce(gradient)
+            parameter.grad = gradient / self.world_size
 
     def plain(self, model: nn.Module) -> nn.Module:
         """The model inside."""
@@ -210,7 +268,7 @@ class Fsdp(Ddp):
         """The model with each block of its lists and sequences sharded, then the rest."""
         from torch.distributed.fsdp import fully_shard
 
-        model = Single.wrap(self, model)
+        model = self._with_sync_batch_norm(Single.wrap(self, model))
         for tensor in (*model.parameters(), *model.buffers()):  # DDP does so by itself
             torch.distributed.broadcast(tensor.data, 0)
         for container in [each for each in model.modules() if isinstance(each, (nn.ModuleList, nn.Sequential))]:
@@ -276,6 +334,51 @@ def make(train_args: TrainArgs) -> TrainerBackend:
         got = f"'single' in a process that is rank {process_group.rank()} of {process_group.world_size()}"
         raise PreflightError([Problem("train_args.strategy", got, "ddp or fsdp, or one process")])
     return _SHARED.get(name, Ddp)(train_args) if several else Single(train_args)
+
+
+def resolve(given: Any, train_args: TrainArgs) -> TrainerBackend:
+    """The backend that a trainer was given, or that of `TrainArgs`.
+
+    Args:
+        given: A backend; a class or function that makes one of TrainArgs; or None.
+        train_args: Of the run.
+
+    Raises:
+        PreflightError: If it is none, or was made for another rank.
+    """
+    if given is None:
+        return make(train_args)
+    backend = given(train_args) if _is_factory(given) else given
+    missing = [name for name in _MEMBERS if not hasattr(backend, name)]
+    if missing:
+        got = f"a {type(backend).__name__} without {', '.join(missing)}"
+        raise PreflightError([Problem("backend", got, "a TrainerBackend, e.g. a subclass of Single or Ddp")])
+    own, ranks = (backend.rank, backend.world_size), (process_group.rank(), process_group.world_size())
+    if own != ranks:
+        got = f"one of rank {own[0]} of {own[1]}, in rank {ranks[0]} of {ranks[1]}"
+        raise PreflightError([Problem("backend", got, "one that is made in its rank", _AS_CLASS)])
+    return backend  # type: ignore[no-any-return]
+
+
+def check_is_for_ranks(given: Any) -> None:
+    """Whether each of several ranks can have a backend of its own.
+
+    Raises:
+        PreflightError: If it is an object that was made before there were ranks.
+    """
+    if given is not None and not _is_factory(given):
+        got = f"a {type(given).__name__} that was made before the ranks are"
+        raise PreflightError([Problem("backend", got, "a class, or a function of TrainArgs", _AS_CLASS)])
+
+
+_MEMBERS = sorted(
+    {*TrainerBackend.__annotations__, *(name for name in vars(TrainerBackend) if not name.startswith("_"))}
+)
+_AS_CLASS = "Give the class itself, backend=MyBackend, or a function: each rank then makes its own."
+
+
+def _is_factory(given: Any) -> bool:
+    return isinstance(given, type) or not hasattr(given, "wrap")
 
 
 def _device() -> torch.device:

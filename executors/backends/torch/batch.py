@@ -16,7 +16,7 @@ def num_rows(batch: Any) -> int:
     Raises:
         ValueError: If there is none.
     """
-    first = _first(batch)
+    first = first_tensor(batch)
     if first is None:
         raise ValueError(f"a batch: got {type(batch).__name__} without a tensor; expected (features, label).")
     return len(first.row_splits) - 1 if isinstance(first, (Ragged, Sparse)) else int(first.shape[0])
@@ -24,11 +24,16 @@ def num_rows(batch: Any) -> int:
 
 def first(batches: Any) -> Any:
     """The batch that comes next, without taking it where `batches` knows its position; None if there is none."""
-    position = batches.state_dict() if hasattr(batches, "state_dict") else None
+    position = batches.state_dict() if has_position(batches) else None
     batch = next(iter(batches), None)
     if position is not None:
         batches.load_state_dict(position)
     return batch
+
+
+def has_position(batches: Any) -> bool:
+    """Whether what `input_fn` returned says where it is, and can be told to go there."""
+    return hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
 
 
 def rows(batch: Any, start: int, stop: int) -> Any:
@@ -39,6 +44,11 @@ def rows(batch: Any, start: int, stop: int) -> Any:
 def moved(batch: Any, device: torch.device) -> Any:
     """The same batch on a device."""
     return _map(batch, lambda leaf: _moved(leaf, device))
+
+
+def copied(batch: Any) -> Any:
+    """The same batch, whose tensors are no views of a larger one's."""
+    return _map(batch, lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf)
 
 
 def at_least_two(batch: Any) -> Any:
@@ -67,11 +77,12 @@ def _map(value: Any, change: Callable[[Any], Any]) -> Any:
     return value
 
 
-def _first(value: Any) -> Any:
+def first_tensor(value: Any) -> Any:
+    """The first tensor, ragged or sparse value in a batch or a part of one; None if there is none."""
     if isinstance(value, (torch.Tensor, Ragged, Sparse)):
         return value
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return next((found for each in inside if (found := _first(each)) is not None), None)
+    return next((found for each in inside if (found := first_tensor(each)) is not None), None)
 
 
 def _rows(leaf: Any, start: int, stop: int) -> Any:

@@ -66,6 +66,11 @@ class Callbacks:
             if event.startswith("on_")
         }
 
+    @property
+    def kinds(self) -> list[str]:
+        """Names of their classes."""
+        return [type(each).__name__ for each in self._all]
+
     def hears(self, event: str) -> bool:
         """Whether anybody overrides it."""
         return bool(self._listeners[event])

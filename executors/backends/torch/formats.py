@@ -84,7 +84,7 @@ def _batches(trainer: TorchTrainer) -> Iterator[Any]:
     for batches in (*trainer.eval_batches.values(), trainer.train_batches):
         if iter(batches) is batches:  # what is looked at would be gone
             continue
-        position = batches.state_dict() if hasattr(batches, "state_dict") else None
+        position = batches.state_dict() if batch_lib.has_position(batches) else None
         try:
             yield from batches
         finally:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from polytrainer.executors.backends.base import DEFAULT_BATCH_SIZE, BaseTrainer, Schedule
+from polytrainer.executors.backends.example_weights import LABELS_AT_ONCE, labels_of
 from polytrainer.executors.backends.torch import forward, notebook, optimizers, schedulers
 from polytrainer.executors.backends.torch import metrics as metrics_lib
 from polytrainer.executors.backends.torch.backend import TrainerBackend
 from polytrainer.executors.backends.torch.batch import moved
 from polytrainer.executors.backends.torch.callbacks import Callback
 from polytrainer.executors.backends.torch.checkpointer import Checkpointer
+from polytrainer.executors.backends.torch.class_weights import weights_of_labels
+from polytrainer.executors.backends.torch.losses import IGNORE_INDEX
 from polytrainer.executors.backends.torch.sample import Sample
 from polytrainer.executors.data.encoders import Vocabulary
+from polytrainer.executors.data.packed import check_weight
 from polytrainer.executors.data.torch_batches import TorchBatches
 from polytrainer.executors.distributed import process_group
-from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.monitors import ModelSelection
 from polytrainer.proto import args
 from polytrainer.proto.problems import Problem
+from polytrainer.proto.trainer_pb2 import TrainArgs
+
+_PARTS = (2, 3)
 
 
 class TorchHooks(BaseTrainer):
@@ -43,14 +53,14 @@ class TorchHooks(BaseTrainer):
     strict_base_model: bool
     log_graph: bool
     log_histograms: bool
-    backend: TrainerBackend | None
+    backend: TrainerBackend | Callable[[TrainArgs], TrainerBackend] | None
     checkpointer: Checkpointer | None
     trainer_config: dict[str, Any]
 
     _PRECISIONS = args.PRECISIONS
     _STRATEGIES = ("default", "single", "ddp", "fsdp")
     _KNOWS_ALL_ARGS = True
-    _BOUND = (*BaseTrainer._BOUND, "train_batches", "eval_batches", "_sample", "_calls")
+    _BOUND = (*BaseTrainer._BOUND, "train_batches", "eval_batches", "_sample", "_calls", "loss_takes_weight")
 
     def __init__(
         self,
@@ -70,12 +80,17 @@ class TorchHooks(BaseTrainer):
         strict_base_model: bool = False,
         log_graph: bool = False,
         log_histograms: bool = False,
-        backend: TrainerBackend | None = None,
+        backend: TrainerBackend | Callable[[TrainArgs], TrainerBackend] | None = None,
         checkpointer: Checkpointer | None = None,
         trainer_config: Mapping[str, Any] | None = None,
         feature_spec: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
         raw_label_key: str | None = None,
+        weight_key: str | None = None,
+        raw_weight_key: str | None = None,
+        class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
+        params: Mapping[str, Any] | None = None,
+        allow_unknown: bool = False,
         **arguments: Any,
     ):
         """Describes a training. A Tuner's hyperparameters override arguments of the same names.
@@ -100,19 +115,30 @@ class TorchHooks(BaseTrainer):
             strict_base_model: Whether a `base_model` must match in each of its weights.
             log_graph: Whether TensorBoard gets the model's graph.
             log_histograms: Whether it gets histograms of the weights at each evaluation.
-            backend: In place of that of `TrainArgs.strategy` and `precision`.
+            backend: In place of that of `TrainArgs.strategy` and `precision`: a class, or a function, which is called
+                with TrainArgs in each rank; or an object, for one process.
             checkpointer: In place of files in `fn_args.checkpoint_dir`.
             trainer_config: Arguments of `lightning.Trainer`, where `model_fn` returns a LightningModule.
             feature_spec: As in BaseTrainer.
             defaults: As in BaseTrainer; each of them comes with a mask, `<name>_mask`.
             raw_label_key: As in BaseTrainer.
-            **arguments: Anything; each becomes an instance variable.
+            weight_key: As in BaseTrainer.
+            raw_weight_key: As in BaseTrainer.
+            class_weights: As in BaseTrainer; `loss_options={"weight": […]}`, PyTorch's own, counts in evaluations, too.
+            params: As in BaseTrainer.
+            allow_unknown: As in BaseTrainer.
+            **arguments: As in BaseTrainer.
         """
         super().__init__(
             label_key,
             feature_spec=feature_spec,
             defaults=defaults,
             raw_label_key=raw_label_key,
+            weight_key=weight_key,
+            raw_weight_key=raw_weight_key,
+            class_weights=class_weights,
+            params=params,
+            allow_unknown=allow_unknown,
             loss=loss,
             loss_options=dict(loss_options or {}),
             optimizer=optimizer,
@@ -145,37 +171,57 @@ class TorchHooks(BaseTrainer):
                 `state_dict()` of what this returns has told, where it has one.
 
         Returns:
-            Anything that yields the batches of one epoch each time it is iterated over. By default a `TorchBatches`.
+            Anything that yields the batches of one epoch each time it is iterated over: `(features, label)`,
+            `(features, label, weight)`, or without a `label_key` the features alone. By default a `TorchBatches`. One
+            that has `state_dict` and `load_state_dict` is resumed at its position; any other, a `DataLoader` that
+            shuffles too, by the random numbers that its epoch began with.
         """
-        train_args, eval_args = self.fn_args.train_args, self.fn_args.eval_args
-        batches = TorchBatches(
+        eval_args = self.fn_args.eval_args
+        batches = self._batches(
             files,
-            self._stored_spec,
-            label_key=self.label_key,
+            drop_last=training and self.fn_args.train_args.drop_last,
             batch_size=self.batch_size if training else eval_args.batch_size or self.batch_size,
             shuffle=training,
             seed=self.seed,
             rank=process_group.rank(),
             world_size=process_group.world_size(),
+        )
+        if first_step:
+            epoch, passed = divmod(first_step, self.schedule.steps_per_epoch)
+            batches.load_state_dict({"seed": self.seed, "epoch": epoch, "offset": passed * self.batch_size})
+        return batches
+
+    def _batches(self, files: Sequence[str], **options: Any) -> TorchBatches:
+        """The examples of some files, read as the schema has them."""
+        train_args = self.fn_args.train_args
+        return TorchBatches(
+            files,
+            self._stored_spec,
+            label_key=self.label_key,
+            weight_key=self.weight_key,
             encoders=self.encoders,
             preprocess=self._transform_layer if self._is_raw else None,
             cache_mb=train_args.data_cache_mb or notebook.CACHE_MB,
             mode=train_args.data_mode or "auto",  # type: ignore[arg-type] # one of them: it was checked
             cache_dir=self._cache_dir,
+            **options,
         )
-        if first_step:
-            epoch, passed = divmod(first_step, batches.steps_per_epoch)
-            batches.load_state_dict({"seed": self.seed, "epoch": epoch, "offset": passed * self.batch_size})
-        return batches
 
-    def loss_fn(self, outputs: Any, label: Any) -> torch.Tensor:
-        """The mean loss of some examples, a scalar.
+    def loss_fn(self, outputs: Any, label: Any, weight: torch.Tensor | None = None) -> Any:
+        """The loss of some examples.
 
         Args:
             outputs: What `predict_fn` returned.
             label: `[batch, …]`; the features, where there is no `label_key`.
+            weight: How much each example counts, `[batch]`; given only where there are weights, and then by name. A
+                loss_fn of yours needs no such parameter where there are none.
+
+        Returns:
+            The mean, a scalar tensor. The mean over rows is computed of a batch in parts, too; where it is over
+            anything else (tokens, weighted examples), return `(sum, weight)` instead: the loss is the sum of all
+            parts' sums, divided by the sum of their weights.
         """
-        return self._sample.loss(outputs, label)
+        return self._sample.loss(outputs, label, weight)
 
     def optimizer_fn(self, model: nn.Module) -> Any:
         """The optimizer of a model, or a list of several, which all step with each batch."""
@@ -185,24 +231,28 @@ class TorchHooks(BaseTrainer):
     def scheduler_fn(self, optimizer: torch.optim.Optimizer) -> Any:
         """The scheduler of an optimizer's learning rate, or None.
 
-        Its `step()` is called after each step of the optimizer, that of a `ReduceLROnPlateau` after each evaluation.
+        Its `step()` is called after each step of the optimizer, that of a `ReduceLROnPlateau` after each evaluation,
+        with the metric that early stopping monitors, or by which the model is selected, or else the loss.
         """
-        total = self.schedule.total_steps
-        return _named(schedulers.make, self.scheduler, optimizer, total, self.warmup_steps, **self.scheduler_options)
+        total, options = self.schedule.total_steps, dict(self.scheduler_options)
+        if self.scheduler == schedulers.PLATEAU:
+            options.setdefault("mode", ModelSelection.from_args(self.fn_args.train_args).plateau.mode)
+        return _named(schedulers.make, self.scheduler, optimizer, total, self.warmup_steps, **options)
 
     def train_step(self, model: nn.Module, batch: Any) -> Any:
-        """The mean loss of a batch, with its graph; or a dict with it as `loss`."""
-        features, label = self.features_and_label(batch)
-        return self.loss_fn(self.predict_fn(model, features), label)
+        """The loss of a batch, with its graph, as `loss_fn` returns it; or a dict with it as `loss`."""
+        features, label, weight = self.batch_parts(batch)
+        return self._loss(self.predict_fn(model, features), label, weight)
 
-    def eval_step(self, model: nn.Module, batch: Any, metrics: dict[str, Any]) -> torch.Tensor:
-        """The mean loss of a batch of an evaluation, a scalar; updates the metrics."""
+    def eval_step(self, model: nn.Module, batch: Any, metrics: dict[str, Any]) -> Any:
+        """The loss of a batch of an evaluation, as `loss_fn` returns it; updates the metrics."""
         return self.evaluated(model, batch, metrics)[0]
 
     def metrics_fn(self) -> dict[str, Any]:
         """Fresh metrics by name: `torchmetrics.Metric`s."""
         task, num_classes = self._sample.task
-        return _named(metrics_lib.make, self.metrics, task=task, num_classes=num_classes)  # type: ignore[no-any-return]
+        options = {"ignore_index": self._sample.ignore_index, "weighted": self._sample.has_weight}
+        return _named(metrics_lib.make, self.metrics, task=task, num_classes=num_classes, **options)  # type: ignore[no-any-return]
 
     def callbacks(self) -> list[Callback]:
         """Callbacks of your own."""
@@ -250,13 +300,33 @@ class TorchHooks(BaseTrainer):
         return self._sample.batch
 
     def features_and_label(self, batch: Any) -> tuple[Any, Any]:
-        """The two parts of a batch; where there is no `label_key`, the features are both."""
-        return batch if self.label_key is not None else (batch, batch)
+        """Features and label of a batch; where there is no `label_key`, the features are both."""
+        return self.batch_parts(batch)[:2]
 
-    def prepared(self, batch: Any, backend: TrainerBackend) -> Any:
-        """A batch on the backend's device, in its number format."""
+    def batch_parts(self, batch: Any) -> tuple[Any, Any, Any]:
+        """Features, label and weight of a batch; None where it has no weight.
+
+        Raises:
+            TrainingError: If it has other parts.
+        """
+        if self.label_key is None:
+            return batch, batch, None
+        if isinstance(batch, (tuple, list)) and len(batch) in _PARTS:
+            return (*batch, None)[:3]
+        got = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+        expected = "(features, label), or (features, label, weight)"
+        remedy = "Batches of features alone are those of a trainer without a label_key."
+        raise TrainingError(Problem("a batch of input_fn", got, expected, remedy))
+
+    def prepared(self, batch: Any, backend: TrainerBackend, *, training: bool = False) -> Any:
+        """A batch on the backend's device, in its number format; for training with the weights of its classes, too."""
+        if type(self).input_fn is not TorchHooks.input_fn:  # whose weights were looked at when they were read
+            check_weight(self.batch_parts(batch)[2])
         if backend.device.type != "cpu":
             batch = moved(batch, backend.device)
+        if training and self.class_weights is not None:
+            features, label, weight = self.batch_parts(batch)
+            batch = features, label, weights_of_labels(label, self._weight_by_class, weight)
         if isinstance(batch, tuple):
             return (backend.of_features(batch[0]), *batch[1:])
         return backend.of_features(batch)
@@ -267,16 +337,46 @@ class TorchHooks(BaseTrainer):
 
     def evaluated(self, model: nn.Module, batch: Any, metrics: dict[str, Any]) -> tuple[torch.Tensor, Any]:
         """What `eval_step` does by default: the mean loss of a batch and the outputs; updates the metrics."""
-        features, label = self.features_and_label(batch)
+        features, label, weight = self.batch_parts(batch)
         outputs = self.predict_fn(model, features)
         if metrics:
-            metrics_lib.update(metrics, outputs, label)
-        return self.loss_fn(outputs, label), outputs
+            metrics_lib.update(metrics, outputs, label, weight)
+        return self._loss(outputs, label, weight), outputs
 
-    @staticmethod
-    def loss_of(found: Any) -> torch.Tensor:
-        """The loss in what `train_step` returned."""
-        return found["loss"] if isinstance(found, Mapping) else found
+    def _loss(self, outputs: Any, label: Any, weight: torch.Tensor | None) -> Any:
+        if weight is None:
+            return self.loss_fn(outputs, label)
+        if not self.loss_takes_weight:  # which the examples that were looked at before training did not show
+            raise TrainingError(self.loss_without_weight("a batch with weights"))
+        return self.loss_fn(outputs, label, weight=weight)
+
+    def loss_without_weight(self, got: str) -> Problem:
+        """What is wrong with weights beside a `loss_fn` that cannot take them."""
+        expected = "loss_fn(self, outputs, label, weight): a mean over rows, or (sum, sum of the weights)"
+        return Problem("loss_fn", f"{got} beside a loss_fn(outputs, label) without a weight", expected)
+
+    @cached_property
+    def loss_takes_weight(self) -> bool:
+        """Whether `loss_fn` has a parameter for the weights of examples."""
+        parameters = inspect.signature(self.loss_fn).parameters.values()
+        return any(each.name == "weight" or each.kind is each.VAR_KEYWORD for each in parameters)
+
+    def _label_counts(self) -> dict[int, int]:
+        """How many examples of the training splits each label has; every rank calls it."""
+        counts: Counter[int] = Counter()
+        for batch in self._whole_train_split():
+            label = self.batch_parts(batch)[1]
+            counts.update(labels_of(label[label != self.loss_options.get("ignore_index", IGNORE_INDEX)]))
+        if type(self).input_fn is not TorchHooks.input_fn:  # of one's own: it may give each rank a share
+            counts = sum(process_group.gathered(counts), Counter())
+        return dict(counts)
+
+    def _whole_train_split(self) -> Iterable[Any]:
+        """All training examples, once, whatever this process's share of them is."""
+        files = self.files(self.fn_args.train_files)
+        if type(self).input_fn is not TorchHooks.input_fn:
+            return self.input_fn(files, training=False)
+        return self._batches(files, batch_size=LABELS_AT_ONCE, rank=0, world_size=1)
 
     # ---- inside
 

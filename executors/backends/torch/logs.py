@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from polytrainer.executors.progress import ProgressLine
-from polytrainer.executors.run_record import write_csv
+from polytrainer.executors.run_record import MetricsCsv
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +39,13 @@ class Logs:
         self.every = every_n_steps or DEFAULT_EVERY
         self.line = ProgressLine(schedule.total_steps, schedule.batch_size, first_step, every_n_steps)
         self._writer = SummaryWriter(folder, purge_step=first_step or None)
-        self._csv, self._histograms = os.path.join(folder, "metrics.csv"), histograms
+        self._csv, self._histograms = MetricsCsv(os.path.join(folder, "metrics.csv")), histograms
         self._last = (time.monotonic(), first_step * schedule.batch_size)
+
+    def begin(self, state: TrainState) -> None:
+        """Writes what earlier processes found: a resumed run has new output folders, and may not evaluate any more."""
+        if state.history:
+            self._csv.write(state.history)
 
     def curves(self, state: TrainState, loss: float, learning_rates: list[float], norm: float | None) -> None:
         """Adds a point to each curve."""
@@ -61,7 +66,7 @@ class Logs:
             for name, parameter in model.named_parameters():
                 self._writer.add_histogram(name, parameter.detach(), state.step)
         self._writer.flush()
-        write_csv(self._csv, state.history)
+        self._csv.write(state.history)
         row = state.history[-1]
         self.line.show(
             state.step, {name: row[name] for name in row if name not in ("step", "epoch") and "." not in name}

@@ -13,14 +13,15 @@ import torchmetrics.regression as r
 from torch import Tensor
 from torchmetrics import Metric
 
-from polytrainer.executors.backends.torch import losses
+from polytrainer.executors.backends.torch import auroc, metric_inputs, weighted_metrics
 from polytrainer.executors.backends.torch.losses import logits_of
 from polytrainer.executors.backends.torch.metric_states import merge, states
+from polytrainer.executors.backends.torch.r2_score import R2Score
 from polytrainer.executors.backends.torch.registry import look_up
 from polytrainer.executors.backends.torch.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION, Task, task_of
 from polytrainer.proto.problems import Problem
 
-__all__ = ["compute", "compute_tables", "make", "merge", "states", "task_of", "update"]
+__all__ = ["compute", "compute_all", "compute_tables", "make", "merge", "states", "task_of", "update"]
 
 Makers = dict[str, Callable[..., Metric]]
 
@@ -29,14 +30,14 @@ REGRESSIONS: Makers = {
     "mape": r.MeanAbsolutePercentageError,
     "mse": r.MeanSquaredError,
     "pearson": r.PearsonCorrCoef,
-    "r2": r.R2Score,
+    "r2": R2Score,
     "rmse": lambda **options: r.MeanSquaredError(squared=False, **options),
     "spearman": r.SpearmanCorrCoef,
 }
 CLASSIFICATIONS: dict[Task, Makers] = {
     BINARY: {
         "accuracy": c.BinaryAccuracy,
-        "auroc": c.BinaryAUROC,
+        "auroc": auroc.BinaryAUROC,
         "average_precision": c.BinaryAveragePrecision,
         "confusion_matrix": c.BinaryConfusionMatrix,
         "f1": c.BinaryF1Score,
@@ -48,7 +49,7 @@ CLASSIFICATIONS: dict[Task, Makers] = {
     },
     MULTICLASS: {
         "accuracy": c.MulticlassAccuracy,
-        "auroc": c.MulticlassAUROC,
+        "auroc": auroc.MulticlassAUROC,
         "average_precision": c.MulticlassAveragePrecision,
         "confusion_matrix": c.MulticlassConfusionMatrix,
         "f1": c.MulticlassF1Score,
@@ -60,7 +61,7 @@ CLASSIFICATIONS: dict[Task, Makers] = {
     },
     MULTILABEL: {
         "accuracy": c.MultilabelAccuracy,
-        "auroc": c.MultilabelAUROC,
+        "auroc": auroc.MultilabelAUROC,
         "average_precision": c.MultilabelAveragePrecision,
         "confusion_matrix": c.MultilabelConfusionMatrix,
         "f1": c.MultilabelF1Score,
@@ -70,7 +71,11 @@ CLASSIFICATIONS: dict[Task, Makers] = {
         "specificity": c.MultilabelSpecificity,
     },
 }
+# those whose signatures do not show what they take
+PARAMETERS_OF: dict[str, Any] = {"r2": r.R2Score, "rmse": r.MeanSquaredError}
 TOP_K = re.compile(r"accuracy_top([1-9]\d*)")
+CONFUSION_MATRIX = "confusion_matrix"
+IGNORED = "polytrainer_ignore_index"
 OURS = "polytrainer_task"  # an attribute of the metrics made here: what `update` has to make of outputs and labels
 
 
@@ -81,6 +86,8 @@ def make(
     num_classes: int | None = None,
     average: str = "macro",
     threshold: float = 0.5,
+    ignore_index: int | None = None,
+    weighted: bool = False,
 ) -> dict[str, Metric]:
     """Makes metrics, by name.
 
@@ -92,14 +99,26 @@ def make(
         average: How precision, recall, f1, specificity, auroc and average_precision of several classes become one:
             `macro`, `weighted`, or where torchmetrics has it `micro`; `none` gives a table.
         threshold: Probability from which on a binary, or multilabel, label counts as predicted.
+        ignore_index: A label of multiclass that does not count, e.g. that of padding; None: all count.
+        weighted: Whether `update` is given weights of the examples.
+
+    Of several numbers per example, a metric of regression is the mean of theirs (as scikit-learn's "uniform_average");
+    that of each is in `compute_tables`.
 
     Raises:
         ValueError: If a name is unknown for the task, or the task or number of classes is missing.
     """
-    return {name: _make(name, task, num_classes, average, threshold) for name in names}
+    made = {}
+    for name in names:
+        metric = _make(name, task, num_classes, average, threshold)
+        if weighted:
+            metric = weighted_metrics.weighted(name, metric, threshold=threshold)
+        setattr(metric, IGNORED, ignore_index)
+        made[name] = metric
+    return made
 
 
-def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor) -> None:
+def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor, weight: Tensor | None = None) -> None:
     """Lets metrics see a batch.
 
     Those of `make` get probabilities (sigmoid or softmax of the outputs, in float64, so that logits above 17 do not
@@ -110,27 +129,78 @@ def update(metrics: Mapping[str, Metric], outputs: Any, label: Tensor) -> None:
         metrics: By name.
         outputs: Logits, or numbers: `[B, C]`, `[B, C, …]`, `[B, 1]`, `[B]`, or a mapping with them.
         label: int64 or float32, `[B]`, `[B, 1]`, or one for each position, or value, of the outputs.
+        weight: How much each example counts, `[B]`, or each label, of the label's shape; for the metrics of
+            `make(weighted=True)`, to which all count 1 without it, and for others whose `update` has a parameter
+            `weight` or `sample_weight`.
 
     Raises:
         ValueError: If shapes do not fit, or a label is no class.
     """
     logits, label = logits_of(outputs).detach(), label.detach()
-    seen: dict[Task | None, tuple[Tensor, Tensor]] = {}
+    prepared: dict[Any, metric_inputs.Inputs] = {}
     for metric in metrics.values():
-        task = getattr(metric, OURS, None)
-        if task not in seen:
-            seen[task] = PREPARE[task](logits, label)
-        metric.update(*seen[task])
+        task, ignored = getattr(metric, OURS, None), getattr(metric, IGNORED, None)
+        if (task, ignored) not in prepared:
+            prepared[task, ignored] = metric_inputs.prepare(task, logits, label, weight, ignored)
+        predictions, labels, weights = prepared[task, ignored]
+        if labels.numel() == 0:
+            continue
+        if weights is None and isinstance(metric, weighted_metrics.WeightedMetric):
+            weights = metric_inputs.ones_like_rows(predictions)
+        if weights is not None and (parameter := weighted_metrics.weight_parameter(metric)):
+            metric.update(predictions, labels, **{parameter: weights})
+        else:
+            metric.update(predictions, labels)
 
 
 def compute(metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """Values over all that metrics have seen; those that are no single number are in `compute_tables`."""
-    return {name: float(value) for name, value in _values(metrics).items() if value.numel() == 1}
+    """Values over all that metrics have seen; of those of several numbers per example the mean.
+
+    What cannot be one number, a confusion matrix for example, is in `compute_tables` alone.
+    """
+    return scalars(_values(metrics), metrics)
 
 
 def compute_tables(metrics: Mapping[str, Metric]) -> dict[str, list[Any]]:
     """Values that are no single number, as nested lists: the confusion matrix (row: label, column: prediction), …."""
-    return {name: value.tolist() for name, value in _values(metrics).items() if value.numel() != 1}
+    return tables(_values(metrics))
+
+
+def compute_all(metrics: Mapping[str, Metric]) -> tuple[dict[str, float], dict[str, list[Any]]]:
+    """`compute` and `compute_tables`, computed once."""
+    values = _values(metrics)
+    return scalars(values, metrics), tables(values)
+
+
+def scalars(values: Mapping[str, Tensor], metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Those of the values that are a number, or of which the mean is one."""
+    numbers = {}
+    for name, value in values.items():
+        if value.numel() == 1:
+            numbers[name] = float(value)
+        elif value.ndim == 1 and getattr(metrics.get(name), OURS, None) == REGRESSION:
+            numbers[name] = float(value.double().mean())
+    return numbers
+
+
+def tables(values: Mapping[str, Tensor]) -> dict[str, list[Any]]:
+    """Those of the values that are no single number, as nested lists."""
+    return {name: value.tolist() for name, value in values.items() if value.numel() != 1}
+
+
+def names_of_numbers(metrics: Mapping[str, Metric]) -> tuple[set[str], set[str]]:
+    """Names of the numbers that metrics will give, and beginnings of further ones that cannot be known before.
+
+    A metric of a user's may give a mapping, whose numbers are `<name>_<key>`.
+    """
+    ours = {name for name, metric in metrics.items() if hasattr(metric, OURS) and not _is_table(name, metric)}
+    own = {name for name, metric in metrics.items() if not hasattr(metric, OURS)}
+    return ours | own, {f"{name}_" for name in own}
+
+
+def _is_table(name: str, metric: Metric) -> bool:
+    """Whether a metric by name gives a number for each class."""
+    return name == CONFUSION_MATRIX or getattr(metric, "average", "macro") in (None, "none")
 
 
 # ---- how metrics are made
@@ -152,7 +222,7 @@ def _make(name: str, task: Task | None, num_classes: int | None, average: str, t
         options["top_k"] = _top_k(name, int(top[1]), num_classes or 0)
     makers = REGRESSIONS if task == REGRESSION else CLASSIFICATIONS[task]
     maker = look_up(f"metric for {task}", "accuracy" if top else name, makers)
-    accepted = inspect.signature(r.MeanSquaredError if name == "rmse" else maker).parameters
+    accepted = inspect.signature(PARAMETERS_OF.get(name, maker)).parameters
     metric = maker(**{key: value for key, value in options.items() if key in accepted}, sync_on_compute=False)
     if task == REGRESSION:
         metric.set_dtype(torch.float64)  # sums over a split
@@ -166,71 +236,15 @@ def _top_k(name: str, top_k: int, num_classes: int) -> int:
     return top_k
 
 
-# ---- what metrics are given
-
-
-def _binary(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    logits, label = losses.values("metrics", _wide(logits), label)
-    return logits.sigmoid().flatten(), _whole(label, 2).flatten()
-
-
-def _multilabel(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    logits, label = losses.values("metrics", _wide(logits), label)
-    return logits.sigmoid(), _whole(label, 2)
-
-
-def _multiclass(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    logits, fitted = losses.classes_or_probabilities("metrics", _wide(logits), label)
-    if fitted.shape == logits.shape:  # one-hot, or probabilities
-        return logits.softmax(1), fitted.argmax(1)
-    return logits.softmax(1), _whole(label, logits.shape[1]).view_as(fitted)
-
-
-def _regression(outputs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    outputs, label = losses.values("metrics", _wide(outputs), label)
-    flat = outputs.reshape(len(outputs), -1).squeeze(1)  # [B], or [B, k]
-    return flat, label.reshape(flat.shape)
-
-
-def _plain(outputs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    if label.ndim == 2 and label.shape[1] == 1 and outputs.shape != label.shape:  # noqa: PLR2004
-        return outputs, label.squeeze(1)
-    if label.numel() == outputs.numel():
-        return outputs, label.view_as(outputs)
-    return outputs, label
-
-
-PREPARE: dict[Task | None, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-    BINARY: _binary,
-    MULTICLASS: _multiclass,
-    MULTILABEL: _multilabel,
-    REGRESSION: _regression,
-    None: _plain,
-}
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.device.type == "mps" else tensor.double()  # there is no float64 on mps
-
-
-def _whole(label: Tensor, num_classes: int) -> Tensor:
-    """Labels as int64, after a look at whether they are from 0 to num_classes - 1."""
-    whole = label.long()
-    wrong = label[(whole != label) | (whole < 0) | (whole >= num_classes)]
-    if wrong.numel():
-        remedy = "-1 is what Transform gives a word that is not in the vocabulary."
-        got = f"labels such as {wrong[0].item():g}"
-        raise ValueError(str(Problem("metrics", got, f"whole numbers from 0 to {num_classes - 1}", remedy)))
-    return whole
-
-
 # ---- what metrics say
 
 
 def _values(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
     values: dict[str, Tensor] = {}
     for name, metric in metrics.items():
-        value = metric.compute()
+        # of nothing torchmetrics says 0, or fails
+        is_undefined = metric.update_count == 0 and hasattr(metric, OURS) and name != CONFUSION_MATRIX
+        value = torch.tensor(torch.nan) if is_undefined else metric.compute()
         several = (
             {f"{name}_{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
         )

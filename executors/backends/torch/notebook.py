@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polytrainer.executors.checkpoints import fingerprint
+from polytrainer.executors.backends.code_signature import code_signature
+from polytrainer.executors.checkpoints import data_signature, fingerprint
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.run_args import RunArgs
 from polytrainer.proto import args
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from polytrainer.executors.backends.base import BaseTrainer
 
 CACHE_MB = 2048
+_OF_THE_BASE = (
+    "label_key", "raw_label_key", "weight_key", "raw_weight_key", "class_weights", "params", "_given_spec", "_defaults",
+)  # fmt: skip
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object: another one in each process
 
 
@@ -54,16 +58,19 @@ def run_args(
     told.splits[:] = told.splits or ["train"]
     eval_splits = _by_split(eval_files, "eval")
     told_eval.splits[:] = told_eval.splits or list(eval_splits)
-    root = Path(output_dir or tempfile.mkdtemp(prefix="polytrainer-"))
     said = {
         "files": [_patterns(train_files), eval_splits],
+        "data": data_signature(each for split in ({"": train_files}, eval_splits) for each in _files(split.values())),
+        "code": code_signature(type(trainer)),
         "trainer": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
-        "arguments": {name: _ADDRESS.sub("", repr(getattr(trainer, name))) for name in trainer._arguments},
+        "arguments": {name: _described(getattr(trainer, name)) for name in (*trainer._arguments, *_OF_THE_BASE)},
+        "inputs": [_content(schema), str(transform_graph), str(base_model)],
         "args": [
             told.SerializeToString(deterministic=True).hex(),
             told_eval.SerializeToString(deterministic=True).hex(),
         ],
     }
+    root = Path(output_dir or tempfile.mkdtemp(prefix="polytrainer-"))  # last of all that may fail
     return RunArgs(
         train_files=_patterns(train_files),
         eval_files=[pattern for patterns in eval_splits.values() for pattern in patterns],
@@ -81,6 +88,34 @@ def run_args(
         export_args=told_export,
         test_results_dir=str(root / "test_results") if output_dir else None,
     )
+
+
+def root_of(fn_args: RunArgs) -> str:
+    """The folder that all outputs of a run are in."""
+    return os.path.dirname(fn_args.model_run_dir)
+
+
+def _described(value: Any) -> str:
+    return _ADDRESS.sub("", repr(value))
+
+
+def _content(schema: Any) -> str:
+    """A schema itself, not when its file was written: a script may write it each time."""
+    from tensorflow.io import gfile
+
+    if not isinstance(schema, (str, os.PathLike)):
+        return str(schema)
+    with gfile.GFile(str(schema), "r") as file:
+        return str(file.read())
+
+
+def _files(splits: Iterable[Any]) -> Iterator[str]:
+    """The files behind patterns."""
+    from tensorflow.io import gfile
+
+    for patterns in splits:
+        for pattern in _patterns(patterns):
+            yield from gfile.glob(pattern)
 
 
 def _schema_path(schema: Any, root: Path) -> str | None:

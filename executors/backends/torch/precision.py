@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
+from polytrainer.executors.errors import TrainingError
+from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import TrainArgs
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -51,12 +53,34 @@ class Precision:
         """Adds the loss's gradients."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
+    def unscale(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Takes the scale out of the optimizers' gradients.
+
+        Raises:
+            TrainingError: If one of them has none.
+        """
+        if not self.scaler:
+            return
+        for number, optimizer in enumerate(optimizers):
+            if all(each.grad is None for group in optimizer.param_groups for each in group["params"]):
+                got = f"no gradient for any parameter of optimizer {number} ({type(optimizer).__name__})"
+                remedy = "The loss must depend on some of its parameters, and these must have requires_grad."
+                raise TrainingError(Problem("optimizer_fn", got, "gradients to step with", remedy))
+            self.scaler.unscale_(optimizer)
+
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Lets an optimizer step; with scaled gradients only if they are finite."""
+        """Lets an optimizer step; with gradients that were scaled only if they are finite."""
         if self.scaler:
             self.scaler.step(optimizer)
         else:
             optimizer.step()
+
+    def update_scale(self) -> bool:
+        """Adapts the scale to the last step; whether that was left out, as its gradients were not finite."""
+        assert self.scaler is not None
+        before = self.scaler.get_scale()
+        self.scaler.update()
+        return bool(self.scaler.get_scale() < before)
 
     def state_dict(self) -> dict[str, Any]:
         """Of the loss's scale."""

@@ -16,6 +16,7 @@ from polytrainer.executors.backends.torch.modes import evaluating
 from polytrainer.executors.data.encoders import Vocabulary
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.export.signatures import named_outputs
+from polytrainer.executors.test_results import keys
 from polytrainer.executors.test_results.readings import MAIN, Reading
 from polytrainer.executors.test_results.results import Results
 from polytrainer.executors.test_results.shards import Ranks
@@ -50,6 +51,7 @@ def tell(
         told: Is told of each.
     """
     plain = backend.plain(model)
+    backend.sync_buffers(model)
     with torch.inference_mode(), evaluating(plain):
         for batch in batches:
             is_empty = batch_lib.num_rows(batch) == 0  # this rank still takes part in what ranks do together
@@ -76,12 +78,14 @@ class Observer:
         """Takes a batch as `input_fn` gave it, and what `predict_fn` said of it; None of one without an example."""
         told, features = {}, None
         if outputs is not None:
-            given, label = self._trainer.features_and_label(batch)
+            given, label, weight = self._trainer.batch_parts(batch)
             found, key = self._of_rows(_arrays(outputs), batch_lib.num_rows(batch)), self._trainer.label_key
             reading = reading_of(self._trainer, outputs, label)
             told = Reading(reading.task, reading.activation, class_names=self._names).of(found)
             if key is not None and isinstance(label, torch.Tensor):
                 told[key] = _array(label)
+            if isinstance(weight, torch.Tensor) and weight.numel() == batch_lib.num_rows(batch):
+                told[keys.EXAMPLE_WEIGHT] = _array(weight)
             if not self._results.has_stored and isinstance(given, Mapping):
                 features = {name: _array(each) for name, each in given.items() if isinstance(each, torch.Tensor)}
         count = 0 if outputs is None else batch_lib.num_rows(batch)

@@ -23,7 +23,8 @@ def torch_batches(fn_args: Any, split: str, label_key: str | None = None, **opti
         split: One of `train_args.splits` (all of them are read together), `eval_args.splits` or
             `eval_args.test_splits`. The first kind is shuffled.
         label_key: Name of the label; None: batches are features only.
-        **options: Those of TorchTrainer that say how to read: `encoders`, `defaults`, `feature_spec`.
+        **options: Those of TorchTrainer that say how to read: `encoders`, `defaults`, `feature_spec`, and `weight_key`,
+            with which a batch is `(features, label, weight)`.
 
     Raises:
         ValueError: If there is no such split.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ class Sample:
         batch: Some examples.
         outputs: What the model that was looked at makes of them.
         loss_name: Of the loss by name; None where `loss_fn` is the user's.
+        has_weight: Whether its examples have weights.
     """
 
     def __init__(self, trainer: TorchHooks):
@@ -40,6 +40,7 @@ class Sample:
             raise PreflightError([Problem("input_fn", "no batch", "batches with examples")])
         self.outputs: Any = None
         self.loss_name: str | None = None
+        self._labels_are_classes = False
 
     def look_at(self, model: nn.Module) -> None:
         """Calls a model once, so that what does not fit shows now; makes the parameters of lazy modules.
@@ -48,10 +49,12 @@ class Sample:
             PreflightError: If the model does not take the features, or the loss the outputs and the label.
         """
         trainer, batch = self._trainer, self.batch
-        features, _ = trainer.features_and_label(batch)
+        features, _, _ = trainer.batch_parts(batch)
+        self._check_weights()
         try:
             with torch.no_grad(), evaluating(model):
                 self.outputs = trainer.predict_fn(model, features)
+                self._check_class_weights()
                 self._find_loss()
         except PreflightError:
             raise
@@ -67,10 +70,10 @@ class Sample:
         trainer.metrics_fn()
 
     @cached_property
-    def loss(self) -> Callable[[Any, Any], torch.Tensor]:
+    def loss(self) -> losses.Loss:
         """The loss by name."""
         assert self.loss_name is not None
-        return losses.make(self.loss_name, **self._trainer.loss_options)
+        return losses.make(self.loss_name, ignores=not self._labels_are_classes, **self._trainer.loss_options)
 
     @property
     def task(self) -> tuple[str | None, int | None]:
@@ -79,11 +82,25 @@ class Sample:
             return None, None
         return metrics_lib.task_of(self.outputs, self._label, self.loss_name)
 
+    @property
+    def ignore_index(self) -> int | None:
+        """The label that the loss ignores, and so do metrics by name; None if it ignores none."""
+        if self.loss_name is None:
+            return losses.IGNORE_INDEX  # a loss of the user's: it is no class in any case
+        if self.loss_name not in losses.IGNORING or self._labels_are_classes:
+            return None
+        return int(self._trainer.loss_options.get("ignore_index", losses.IGNORE_INDEX))
+
     # ---- inside
 
     @property
     def _label(self) -> torch.Tensor:
-        return self.batch[1]
+        return self._trainer.batch_parts(self.batch)[1]
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether the examples have weights."""
+        return self._trainer.batch_parts(self.batch)[2] is not None
 
     def _find_loss(self) -> None:
         """Chooses the loss by name, unless `loss_fn` is the user's."""
@@ -96,7 +113,8 @@ class Sample:
         try:
             self.loss_name = trainer.loss or self._fitting_loss()
             self._check_label_range()
-            self.loss(self.outputs, trainer.features_and_label(self.batch)[1])
+            _, label, weight = trainer.batch_parts(self.batch)
+            self.loss(self.outputs, label, weight)
         except ValueError:
             if trainer.loss is not None or own != list(_STEPS[1:]):
                 raise
@@ -114,15 +132,49 @@ class Sample:
     def _check_label_range(self) -> None:
         """Finds a label that is the number of no class, in whatever example."""
         trainer = self._trainer
-        if self.loss_name != "cross_entropy" or trainer.loss_options or self._label.is_floating_point():
+        if self.loss_name not in losses.IGNORING or self._label.is_floating_point():
+            return
+        if "ignore_index" in trainer.loss_options:
             return
         classes = losses.logits_of(self.outputs).shape[1]
-        for batches in (trainer.train_batches, *trainer.eval_batches.values()):
-            found = batches.range_of(trainer.label_key) if hasattr(batches, "range_of") else None
-            if found is not None and not 0 <= found[0] <= found[1] < classes:
-                got = f"values from {found[0]} to {found[1]}"
+        splits = (trainer.train_batches, *trainer.eval_batches.values())
+        ranges = [batches.range_of(trainer.label_key) if hasattr(batches, "range_of") else None for batches in splits]
+        for lowest, highest in filter(None, ranges):
+            if lowest == losses.IGNORE_INDEX and highest < classes:
+                continue
+            if not 0 <= lowest <= highest < classes:
+                got = f"values from {lowest} to {highest}"
                 expected = f"values from 0 to {classes - 1}: the model has {classes} outputs"
                 raise PreflightError([Problem(f"the label {trainer.label_key!r}", got, expected)])
+        self._labels_are_classes = all(each is not None and each[0] >= 0 for each in ranges)
+
+    def _check_class_weights(self) -> None:
+        """Whether labels are the numbers of classes, and not values of their own for each output."""
+        label = self._label
+        if self._trainer.class_weights is None or not isinstance(label, torch.Tensor):
+            return
+        try:
+            outputs = losses.logits_of(self.outputs)
+        except ValueError:  # a loss of the user's will know what it is about
+            return
+        if label.numel() > len(label) and label.shape == outputs.shape:
+            got = f"a label {list(label.shape)}, with a value for each output"
+            remedy = 'Of several labels, loss_options={"pos_weight": […]} weighs those that are 1.'
+            expected = "the number of a class for each example, or each position of it"
+            raise PreflightError([Problem("class_weights", got, expected, remedy)])
+
+    def _check_weights(self) -> None:
+        """Whether weights can reach the loss."""
+        from polytrainer.executors.backends.torch.hooks import TorchHooks
+
+        trainer = self._trainer
+        weights = [name for name in ("weight_key", "class_weights") if getattr(trainer, name) is not None]
+        if not (self.has_weight or weights):
+            return
+        steps = _STEPS[1:] if self.has_weight else _STEPS[1:2]  # class weights are for training alone
+        gives_weight = any(getattr(type(trainer), name) is getattr(TorchHooks, name) for name in steps)
+        if gives_weight and not trainer.loss_takes_weight:
+            raise PreflightError([trainer.loss_without_weight(", ".join(weights) or "batches with weights")])
 
 
 def _first_rows(batches: Any) -> Any:

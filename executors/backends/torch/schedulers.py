@@ -111,6 +111,11 @@ class PlateauSchedule:
         """Steps done."""
         return self._warmup.last_step
 
+    @property
+    def mode(self) -> str:
+        """Whether the metric is to get less, "min", or more, "max"."""
+        return str(self._plateau.mode)
+
     def step(self, metric: float | torch.Tensor | None = None) -> None:
         """Counts a step of the optimizer; with a metric, an evaluation instead."""
         if metric is not None:

@@ -95,7 +95,8 @@ def program_features(trainer: TorchTrainer) -> ProgramFeatures:
     between = trainer.interface()
     if between.transform is not None:
         trainer._transform_layer = between.transform  # the one that is saved
-    return ProgramFeatures(between, trainer._stored_spec, trainer.label_key, trainer.encoders, is_raw=trainer._is_raw)
+    not_taken = [name for name in (trainer.label_key, trainer.weight_key) if name is not None]
+    return ProgramFeatures(between, trainer._stored_spec, not_taken, trainer.encoders, is_raw=trainer._is_raw)
 
 
 def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.ExportedProgram) -> float:

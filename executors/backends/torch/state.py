@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from polytrainer.executors.errors import loss_not_finite
-
-VALIDATION = "val_"
+from polytrainer.executors.monitors import VALIDATION
 
 
 @dataclass
@@ -22,11 +23,16 @@ class TrainState:
         batches: Batches taken of the epoch it is in.
         examples: Examples seen, over all ranks.
         history: A row for each evaluation: step, epoch, loss since the row before, and `val_<metric>`.
-        best: Best value of the metric that is watched; None before the first evaluation.
+        at_epoch_end: Whether the last batch of an epoch, or of the training, is taken, and what comes after it
+            (evaluation, callbacks) is still to come.
+        best: Best value of the metric by which the model is selected; None before the first finite one.
         best_step: The step at which it was reached.
+        stopping_best: Best value of the metric that early stopping monitors; None before the first finite one.
         waited: Evaluations since then.
-        stopped: Whether early stopping has ended the training.
+        stopped: Whether early stopping or a callback has ended the training.
         kept: Steps whose weights are kept, with their metric.
+        tables: Values of the last evaluation that are no single number, e.g. a confusion matrix (row: label, column:
+            prediction), by name.
         last_finite_loss: (step, loss); None before the first.
         loss_sum: Of the losses since the last row of `history`.
         loss_steps: How many they are.
@@ -37,11 +43,14 @@ class TrainState:
     batches: int = 0
     examples: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    at_epoch_end: bool = False
     best: float | None = None
     best_step: int = 0
+    stopping_best: float | None = None
     waited: int = 0
     stopped: bool = False
     kept: dict[int, float | None] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
     last_finite_loss: tuple[int, float] | None = None
     loss_sum: float = 0.0
     loss_steps: int = 0
@@ -51,13 +60,28 @@ class TrainState:
         """Mean loss since the last evaluation; None before the first step after it."""
         return self.loss_sum / self.loss_steps if self.loss_steps else None
 
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     def state_dict(self) -> dict[str, Any]:
-        """All of it, in plain values."""
-        return dict(vars(self))
+        """All of it, in plain values; the history as lines of JSON, so that a long one costs little to save."""
+        lines = self._history_lines
+        lines.extend(json.dumps(row) for row in self.history[len(lines) :])
+        return {**self.as_dict(), "history": "\n".join(lines)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` returned."""
-        vars(self).update(state)
+        known = {each.name for each in fields(self)}
+        vars(self).update({name: value for name, value in state.items() if name in known})
+        if isinstance(state["history"], str):
+            self.history = [json.loads(line) for line in state["history"].splitlines()]
+        self._history_lines.clear()
+
+    @cached_property
+    def _history_lines(self) -> list[str]:
+        """The rows that have been written as JSON before."""
+        return []
 
     def take_losses(self, losses: Sequence[float]) -> None:
         """Adds the losses of the last steps, the one that it is at last of all, to the running mean.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -16,12 +18,17 @@ from polytrainer.executors.backends.torch.engine import Engine
 from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.lightning import module as lightning_module
 from polytrainer.executors.backends.torch.lightning.run import LightningRun
+from polytrainer.executors.backends.torch.modes import put_into_training_mode
 from polytrainer.executors.backends.torch.precision import settings
 from polytrainer.executors.backends.torch.state import TrainState
+from polytrainer.executors.checkpoint_lock import locked
 from polytrainer.executors.checkpoints import remove_checkpoints
 from polytrainer.executors.distributed import launch, process_group
+from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.result import TrainResult
+from polytrainer.executors.run_record import Throttle
+from polytrainer.executors.termination import Termination
 from polytrainer.proto.problems import Problem
 
 
@@ -48,7 +55,7 @@ class TorchTrainer(TorchHooks):
 
     engine: Engine
 
-    _BOUND = (*TorchHooks._BOUND, "engine")
+    _BOUND = (*TorchHooks._BOUND, "engine", "_state_log")
 
     def bind(self, fn_args: Any) -> None:
         """Takes over what a run is told, and checks that it fits.
@@ -64,25 +71,36 @@ class TorchTrainer(TorchHooks):
         """Trains, evaluates, tests and saves: what TFX calls."""
         self.bind(fn_args)
         if launch.is_wanted(fn_args.train_args):
+            backend_lib.check_is_for_ranks(self.backend)
             return launch.run(self, fn_args)
         with process_group.joined_if_ranked(), settings(fn_args.train_args):
             result = self._run()
             process_group.wait_for_all()
         return result
 
-    def fit(self, train_files: Any, eval_files: Any = None, **options: Any) -> TrainResult:
+    def fit(self, train_files: Any, eval_files: Any = None, *, resume: bool = True, **options: Any) -> TrainResult:
         """Trains without a pipeline, e.g. in a notebook.
 
         Args:
             train_files: Paths or patterns of files with tf.Examples.
             eval_files: Likewise; or a dict of them by split. None: nothing is evaluated.
-            **options: `schema` (a path or a Schema), `transform_graph`, `test_files`, `output_dir` (a temporary folder
-                by default; yours gets `test_results`, too), `base_model`, `train_args` and `eval_args` (protos or
-                dicts), and any field of TrainArgs.
+            resume: Whether a training with the same data and arguments that died in the same `output_dir` goes on where
+                it was; False: it starts afresh.
+            **options: `schema` (a path or a Schema), `transform_graph`, `test_files`, `output_dir` (where model, logs
+                and `test_results` go; without it, nothing is left on disk), `base_model`, `train_args` and `eval_args`
+                (protos or dicts), and any field of TrainArgs.
         """
-        told = notebook.run_args(self, train_files, eval_files, **options)
-        result = self.run_fn(told)
-        remove_checkpoints(told.checkpoint_dir)
+        fn_args = notebook.run_args(self, train_files, eval_files, **options)
+        try:
+            with locked(fn_args.checkpoint_dir if is_chief() else None):
+                if not resume and is_chief():
+                    remove_checkpoints(fn_args.checkpoint_dir)
+                result = self.run_fn(fn_args)
+                if is_chief():
+                    remove_checkpoints(fn_args.checkpoint_dir)
+        finally:
+            if options.get("output_dir") is None:
+                shutil.rmtree(notebook.root_of(fn_args), ignore_errors=True)
         return result
 
     def begin(self) -> None:
@@ -93,7 +111,7 @@ class TorchTrainer(TorchHooks):
         if lightning_module.is_one(model):
             self.engine = LightningRun(self, model)  # type: ignore[assignment] # an engine to all who ask it
         else:
-            self.engine = Engine(self, model, self.backend or backend_lib.make(self.fn_args.train_args))
+            self.engine = Engine(self, model, backend_lib.resolve(self.backend, self.fn_args.train_args))
         if self.engine.resumed_from is None and self.fn_args.base_model:
             warm_start.load(self.engine, self.fn_args.base_model, strict=self.strict_base_model)
         if process_group.rank() == 0 and isinstance(self.engine, Engine):
@@ -142,6 +160,7 @@ class TorchTrainer(TorchHooks):
             got = f"{type(model).__module__}.{type(model).__name__}"
             raise PreflightError([Problem("what model_fn returned", got, "a torch.nn.Module")])
         rng.seed(self.seed + 1 + process_group.rank())  # weights the same, dropout not
+        put_into_training_mode(model)
         lightning_module.check(self, model)
         if lightning_module.is_one(model):
             lightning_module.look_at(self, model)
@@ -159,10 +178,17 @@ class TorchTrainer(TorchHooks):
         """Optimizer steps in an epoch; exact with the data of `input_fn`'s default."""
         return self.schedule.steps_per_epoch
 
-    def tell(self, state: TrainState) -> None:
-        """Writes trainer_state.json as things stand."""
-        facts = {**state.state_dict(), "resumed_from": self.engine.resumed_from}
-        self.write_state("pytorch", facts, self._started)
+    def log_state(self, state: TrainState) -> None:
+        """Writes trainer_state.json as things stand, if the last time was long enough ago."""
+        self._state_log.call(
+            lambda: self.write_state(
+                "pytorch", {**state.as_dict(), "resumed_from": self.engine.resumed_from}, self._started
+            )
+        )
+
+    @cached_property
+    def _state_log(self) -> Throttle:
+        return Throttle()
 
     # ---- inside
 
@@ -170,24 +196,46 @@ class TorchTrainer(TorchHooks):
         engine = self.engine
         with testing.results_of(self, split, files, TorchHooks.input_fn, predictions.ranks()) as results:
             if results is None:
-                return self.evaluate(model, files) if measured else {}
+                return self._measured(model, split, files) if measured else {}
             batches = self.input_fn(files, training=False)
             told = predictions.Observer(self, batches, results)
             if measured and isinstance(engine, Engine) and type(self).evaluate is TorchTrainer.evaluate:
-                return engine.metrics(model, {"": batches}, test=True, observe=told)
+                metrics = engine.metrics(model, {"": batches}, test=True, observe=told)
+                self._keep_tables(split)
+                return metrics
             predictions.tell(self, engine.backend, model, batches, told)
-        return self.evaluate(model, files) if measured else {}
+        return self._measured(model, split, files) if measured else {}
+
+    def _measured(self, model: nn.Module, split: str, files: Sequence[str]) -> dict[str, float]:
+        metrics = self.evaluate(model, files)
+        self._keep_tables(split)
+        return metrics
+
+    def _keep_tables(self, split: str) -> None:
+        """Adds what the last evaluation said that is no single number, to be written into trainer_state.json."""
+        tables = dict(getattr(self.engine, "last_tables", {}))
+        self.engine.state.tables.update({f"{split}.{name}": table for name, table in tables.items()})
 
     def _run(self) -> TrainResult:
         """One rank's part of `run_fn`; of all of it, where it is the only one."""
         self.seed = process_group.agreed(self.seed)
         self._check_ranks()
         rng.seed(self.seed)
-        with self.timings.of(timings.TRAINING):
-            self.train()
-        engine = self.engine
+        try:
+            with self.timings.of(timings.TRAINING):
+                self.train()
+            with Termination.exits_at_once(self.engine.state.step):
+                return self._publish()
+        finally:
+            if isinstance(engine := getattr(self, "engine", None), Engine):
+                engine.clean_up()
+
+    def _publish(self) -> TrainResult:
+        """What comes after the training, of which a checkpoint is there: evaluates, tests and saves the model."""
+        engine, state = self.engine, self.engine.state
         with self.timings.of(timings.EVALUATION):
             metrics = self.validate() if self.eval_batches else {}
+            state.tables = dict(getattr(engine, "last_tables", {}))
         with self.timings.of(timings.TEST):
             metrics.update(self.test())
         whole = saving.whole_model(engine)
@@ -196,15 +244,10 @@ class TorchTrainer(TorchHooks):
             with self.timings.of(timings.EXPORT):
                 parity = self.save(whole) or {}
             engine.close(f"{self.fn_args.model_run_dir}/checkpoints")
-            facts = {
-                **engine.state.state_dict(),
-                "resumed_from": engine.resumed_from,
-                "metrics": metrics,
-                "parity": parity,
-            }
+            facts = {**state.as_dict(), "resumed_from": engine.resumed_from, "metrics": metrics, "parity": parity}
             self.write_state("pytorch", facts, self._started)
-        best = engine.state.best_step if engine.watch.is_on and engine.state.best is not None else None
-        return TrainResult(metrics, steps=engine.state.step, framework="pytorch", parity=parity, best_step=best)
+        best = state.best_step if engine.selection.selecting is not None and state.best is not None else None
+        return TrainResult(metrics, steps=state.step, framework="pytorch", parity=parity, best_step=best)
 
     def _check_ranks(self) -> None:
         size = process_group.world_size()

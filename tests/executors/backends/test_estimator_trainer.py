@@ -122,19 +122,95 @@ def test_early_stopping_saves_the_best(estimator_node):
     assert told["metrics"]["eval.loss"] == told["metrics"]["loss"]  # the test is of the best too
 
 
-def test_what_evaluations_found_is_known_after_a_resume(tmp_path):
-    from polytrainer.executors.backends.estimator_trainer import _Course
+SCORED = MODULE.replace(
+    "return tf.estimator.DNN",
+    """values = self.fn_args.custom_config["scores"]
 
-    (tmp_path / "model.ckpt-2.index").write_text("")
-    course = _Course.found(str(tmp_path), 0)
-    course.history.append({"step": 2, "loss": 1.0})
-    course.take(1.0, 0.0, str(tmp_path / "model.ckpt-2"))
-    course.take(1.5, 0.0, str(tmp_path / "model.ckpt-4"))
-    course.keep(str(tmp_path))
-    assert _Course.found(str(tmp_path), 2) == course
-    assert course.waited == 1
-    assert course.best_checkpoint == str(tmp_path / "best" / "model.ckpt-2")
-    assert _Course.found(str(tmp_path), 1) == _Course()  # a checkpoint from before it: what came after is not known
+            def score(labels):
+                evaluation = tf.compat.v1.train.get_global_step() // 2 - 1
+                return {"score": tf.compat.v1.metrics.mean(tf.gather(tf.constant(values), evaluation))}
+
+            return tf.estimator.add_metrics(self.estimator(), score)
+
+        def estimator(self):
+            return tf.estimator.DNN""",
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "scores", "best_step", "evaluations"),
+    [
+        ("max", [float("nan"), 0.1, 0.2, 0.3, 0.4], 10, 5),
+        ("max", [float("nan"), 0.5, float("inf"), 0.3, 0.2], 4, 5),  # infinity is no improvement either
+    ],
+)
+def test_a_score_that_is_not_finite_is_never_the_best(
+    estimator_node, module_file, caplog, mode, scores, best_step, evaluations
+):
+    stopping = {"metric": "score", "mode": mode, "patience": 3}
+    estimator_node.run(
+        module_file=module_file(SCORED, "scored"),
+        train_args=json.dumps({"num_epochs": 5, "batch_size": 4, "seed": 1, "early_stopping": stopping}),
+        custom_config=json.dumps({"scores": scores}),
+    )
+    assert len(state(estimator_node)["history"]) == evaluations
+    assert estimator_node.model.mlmd_artifact.custom_properties["best_step"].int_value == best_step
+    assert caplog.text.count("The metric 'score' of an evaluation is") == 1
+
+
+def test_a_metric_to_watch_that_is_none_is_refused_before_training(estimator_node):
+    from polytrainer.executors.errors import PreflightError
+
+    stopping = {"early_stopping": {"metric": "acuracy", "mode": "max"}}
+    expected = r"early_stopping\.metric: got 'acuracy'; expected one of \['accuracy', .*'average_loss', .*'loss', "
+    with pytest.raises(PreflightError, match=expected):
+        estimator_node.run(train_args=json.dumps({"num_epochs": 3, "batch_size": 4, **stopping}))
+
+
+def test_a_metric_to_watch_may_have_keras_name(estimator_node):
+    stopping = {"early_stopping": {"metric": "val_accuracy", "patience": 1, "min_delta": 1.0}}
+    estimator_node.run(train_args=json.dumps({"num_epochs": 3, "batch_size": 4, **stopping}))
+    assert [row["step"] for row in state(estimator_node)["history"]] == [2, 4]
+
+
+def test_a_metric_of_an_evaluate_of_ones_own_may_be_watched(estimator_node, module_file):
+    source = MODULE.replace(
+        "def model_fn(self):",
+        """def evaluate(self, model, files):
+            return {**super().evaluate(model, files), "half": 0.5}
+
+        def model_fn(self):""",
+    )
+    stopping = {"early_stopping": {"metric": "half", "mode": "min", "patience": 1}}
+    estimator_node.run(
+        module_file=module_file(source, "evaluates"),
+        train_args=json.dumps({"num_epochs": 3, "batch_size": 4, **stopping}),
+    )
+    assert [row["half"] for row in state(estimator_node)["history"]] == [0.5, 0.5]
+
+
+def test_an_optimizer_made_in_model_fn_trains_epoch_by_epoch(estimator_node, module_file):
+    source = MODULE.replace(
+        '[tf.feature_column.numeric_column("x")]',
+        '[tf.feature_column.numeric_column("x")], optimizer=tf.keras.optimizers.legacy.Adam()',
+    )
+    stopping = {"early_stopping": {"metric": "loss", "patience": 5}}
+    estimator_node.run(
+        module_file=module_file(source, "adam"), train_args=json.dumps({"num_epochs": 3, "batch_size": 4, **stopping})
+    )
+    assert [row["step"] for row in state(estimator_node)["history"]] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [({"drop_last": True}, [2, 4, 6]), ({"max_steps_per_epoch": 1}, [1, 2, 3]), ({}, [3, 6, 9])],
+)
+def test_an_epoch_is_as_long_as_train_args_say(estimator_node, limits, steps):
+    stopping = {"early_stopping": {"metric": "loss", "patience": 5}}
+    estimator_node.run(train_args=json.dumps({"num_epochs": 3, "batch_size": 3, **stopping, **limits}))
+    assert [row["step"] for row in state(estimator_node)["history"]] == steps
+    lines = Path(estimator_node.model_run.uri, "logs", "metrics.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == steps
 
 
 def test_a_killed_training_goes_on_where_it_was(estimator_node, module_file):
@@ -198,6 +274,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_its_step(estimator_node
         def model_fn(self):""",
     )
     source = source.replace("DNNClassifier([self.hidden], ", "LinearClassifier(")  # a relu makes 0 of NaN
+    source = source.replace(", hidden=4", "")
     with pytest.raises(TrainingError, match=r"the loss: got nan at step \d; expected a finite number"):
         estimator_node.run(module_file=module_file(source, "nan_estimator"))
 
@@ -205,7 +282,35 @@ def test_a_loss_that_is_no_number_ends_the_training_with_its_step(estimator_node
 def test_what_is_no_estimator_is_refused(estimator_node, module_file):
     from polytrainer.executors.errors import PreflightError
 
-    source = MODULE.replace("return tf.estimator.DNNClassifier", "return tuple")
+    source = MODULE.replace("return tf.estimator.DNNClassifier", "return tuple").replace(", hidden=4", "")
     source = source.replace('([self.hidden], [tf.feature_column.numeric_column("x")])', "((tf.estimator, 1))")
     with pytest.raises(PreflightError, match=r"what model_fn returned: got builtins\.tuple; expected a tf\.estimator"):
         estimator_node.run(module_file=module_file(source, "no_estimator"))
+
+
+TRANSFORMED = """
+    import tensorflow as tf
+    from polytrainer import EstimatorTrainer
+
+    class Mine(EstimatorTrainer):
+        def model_fn(self):
+            return tf.estimator.LinearClassifier([tf.feature_column.numeric_column("size_xf")])
+
+    run_fn = Mine(label_key="kind_xf").run_fn
+"""
+
+
+def test_raw_examples_beside_a_transform_graph_train_the_same_model(transformed_node, module_file):
+    import shutil
+
+    metrics = []
+    for raw in (True, False):
+        transformed_node.use(raw=raw)
+        transformed_node.run(
+            module_file=module_file(TRANSFORMED, f"raw_{raw}"),
+            train_args=json.dumps({"num_epochs": 2, "batch_size": 4, "seed": 1, "early_stopping": {}}),
+        )
+        metrics.append(state(transformed_node)["metrics"])
+        for artifact in (transformed_node.model, transformed_node.model_run):
+            shutil.rmtree(artifact.uri)
+    assert metrics[0] == pytest.approx(metrics[1])

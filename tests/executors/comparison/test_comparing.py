@@ -170,3 +170,12 @@ def test_rows_are_told_apart_by_what_no_trainer_added(comparing):
     comparing.give("two", other[::-1], more=other[:1])
     found = comparing.run(task="REGRESSION")
     assert (found["rows"], found["splits"]) == (5, ["more", "test"])
+
+
+def test_rows_with_weights_of_trainers_count_by_them(comparing):
+    predictions, labels = np.array([0.1, 0.9, 0.2, 0.8], np.float32), np.array([0, 1, 1, 0], np.float32)
+    rows = rows_of(predictions, labels, example_weight=[1.0, 1.0, 0.0, 6.0])
+    comparing.give("one", rows)
+    comparing.give("two", rows)
+    found = comparing.run(task="BINARY", key_features=["number"])
+    assert found["candidates"]["one"]["metrics"]["accuracy"]["trained"] == pytest.approx(2 / 8)

@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
-import socket
 import time
 
 import pytest
 from results import read
-
-# no dropout: its random numbers are of a rank's own; no batch norm, whose batch is a rank's share
-SAME = {"dropout": 0.0, "norm": False, "num_epochs": 2}
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture
-def ranks(forked):
-    """Starts the ranks of a training, as a cluster does: `ranks(count, name, **options)`."""
-
-    tries = itertools.count()
-
-    def start(count, name, **options):
-        port, number = free_port(), next(tries)
-        environments = [
-            {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost"}
-            for rank in range(count)
-        ]
-        return [
-            forked(
-                name, log=f"{name}-{number}-{env['RANK']}", env={**env, "MASTER_PORT": str(port)}, **{**SAME, **options}
-            )
-            for env in environments
-        ]
-
-    return start
+from trainings import SAME, all_well
 
 
 def outcome(folder):
@@ -48,11 +16,6 @@ def outcome(folder):
 
     state = json.loads((folder / "model_run" / "trainer_state.json").read_text())
     return load_file(folder / "model" / "Format-Torch" / "model.safetensors"), state
-
-
-def all_well(trainings):
-    for training in trainings:
-        assert training.ended(), training.said[-3000:]
 
 
 def assert_alike(one, other):

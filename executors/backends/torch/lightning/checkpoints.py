@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +30,34 @@ class LightningCheckpoints:
         self._checkpoints = Checkpoints(folder)
         self._seen_to_be_plain = False
 
-    def save(self, lightning: Any, step: int) -> None:
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Writes one.
+
+        Args:
+            step: Its number.
+            write: Writes the file; called on every rank, as Lightning asks for it, and counts on rank 0.
 
         Raises:
             TrainingError: If there is no room, or if it could not be read back safely.
         """
         if process_group.rank() != 0:
-            lightning.save_checkpoint(self._checkpoints.path(step) / _FILE, weights_only=False)
+            write(self._checkpoints.path(step) / _FILE)
             return
         try:
-            self._checkpoints.save(step, lambda folder: self._write(lightning, folder))
+            self._checkpoints.save(step, lambda folder: self._write(write, folder))
         except OSError as error:
             got = f"a checkpoint that could not be written ({error})"
             remedy = "Once there is room, the same pipeline goes on from the one before."
             raise TrainingError(Problem(str(self._checkpoints.folder), got, "room to write it", remedy)) from error
 
-    def newest(self) -> tuple[Path, int] | None:
-        """The file of the newest that is whole, and its step."""
-        found = self._checkpoints.restore(_read) if process_group.rank() == 0 else None
-        return process_group.agreed(found)  # type: ignore[no-any-return]
+    def newest(self) -> tuple[Path, dict[str, Any]] | None:
+        """The file of the newest that is whole, and what of it is ours."""
+        newest = self._checkpoints.restore(_read) if process_group.rank() == 0 else None
+        return process_group.agreed(newest)  # type: ignore[no-any-return]
 
-    def _write(self, lightning: Any, folder: Path) -> None:
+    def _write(self, write: Callable[[Path], None], folder: Path) -> None:
         path = folder / _FILE
-        lightning.save_checkpoint(path, weights_only=False)
+        write(path)
         (folder / _CHECKSUM).write_text(str(_checksum(path)))
         if self._seen_to_be_plain:
             return
@@ -66,12 +71,12 @@ class LightningCheckpoints:
         self._seen_to_be_plain = True
 
 
-def _read(folder: Path) -> tuple[Path, int]:
+def _read(folder: Path) -> tuple[Path, dict[str, Any]]:
     path = folder / _FILE
     if str(_checksum(path)) != (folder / _CHECKSUM).read_text():
         raise ValueError(f"{_FILE} is not what was written")
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    return path, int(checkpoint[OURS]["state"]["step"])
+    return path, checkpoint[OURS]
 
 
 def _checksum(path: Path) -> int:

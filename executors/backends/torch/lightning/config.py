@@ -63,10 +63,15 @@ def _told(trainer: TorchTrainer, parts: int) -> dict[str, dict[str, Any]]:
         "eval_every_n_epochs": {"check_val_every_n_epoch": given.eval_every_n_epochs},
         "grad_accumulation": {PARTS: parts},
         "micro_batch_size": {PARTS: parts},
+        "max_steps_per_epoch": {"limit_train_batches": given.max_steps_per_epoch * parts},
+        "sync_batch_norm": {"sync_batchnorm": True},
     }
     found = {field: meant for field, meant in meanings.items() if getattr(given, field)}
     if given.strategy in ("ddp", "fsdp") and process_group.world_size() > 1:
-        found["strategy"] = {"strategy": given.strategy}
+        finds_unused = given.strategy == "ddp" and given.find_unused_parameters
+        found["strategy"] = {
+            "strategy": f"{given.strategy}_find_unused_parameters_true" if finds_unused else given.strategy
+        }
     return found
 
 

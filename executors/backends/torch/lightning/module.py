@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from polytrainer.executors.backends.torch.kept_weights import Watch
+from polytrainer.executors.backends.torch.lightning.errors import misconfiguration
+from polytrainer.executors.backends.torch.modes import evaluating
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError
+from polytrainer.executors.monitors import ModelSelection
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -77,16 +79,33 @@ def steps_of(model: Any, package: ModuleType) -> set[str]:
     return {name for name in _STEPS if getattr(type(model), name, None) is not getattr(empty, name)}
 
 
-def check_watch(watch: Watch, steps: Collection[str], splits: Collection[str]) -> None:
-    """Looks whether there is anything to watch.
+def check_monitors(selection: ModelSelection, steps: Collection[str], splits: Collection[str]) -> None:
+    """Looks whether there is anything to monitor.
 
     Raises:
         PreflightError: If not.
     """
-    if watch.is_on and not (splits and "validation_step" in steps):
+    if (selection.stopping or selection.selecting) and not (splits and "validation_step" in steps):
         got = "a LightningModule without it" if splits else "no split to evaluate on"
         remedy = "early_stopping and keep_checkpoints choose by what it logs."
         raise PreflightError([Problem("validation_step", got, "one that logs metrics", remedy)])
+
+
+def check_logged(selection: ModelSelection, names: Collection[str]) -> None:
+    """Looks whether what is monitored is among what an evaluation has logged.
+
+    Raises:
+        PreflightError: If it is not.
+    """
+    if names:
+        problems = selection.problems(names, evaluates=True)
+    elif selection.stopping or selection.selecting:
+        got = "no metric, while early_stopping or keep_checkpoints choose by one"
+        problems = [Problem("validation_step", got, "one that logs it: self.log('val_loss', …)")]
+    else:
+        problems = []
+    if problems:
+        raise PreflightError(problems)
 
 
 def check(trainer: TorchTrainer, model: Any) -> None:
@@ -118,16 +137,12 @@ def look_at(trainer: TorchTrainer, model: nn.Module) -> None:
     """
     if not is_complete(model):
         return
-    sample, was_training = trainer.sample, model.training
-    model.eval()
     try:
-        with torch.no_grad():
-            trainer.predict_fn(model, trainer.features_and_label(sample)[0])
+        with torch.no_grad(), evaluating(model):
+            trainer.predict_fn(model, trainer.features_and_label(trainer.sample)[0])
     except ValueError as error:
         remedy = "predict_fn may be overridden, for a forward that takes something else."
         raise PreflightError([Problem("the model", str(error), "one that fits the data", remedy)]) from error
-    finally:
-        model.train(was_training)
 
 
 def trainer_of(package: ModuleType, config: Mapping[str, Any], events: Any) -> Any:
@@ -140,7 +155,7 @@ def trainer_of(package: ModuleType, config: Mapping[str, Any], events: Any) -> A
     callbacks = [events, *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks])]
     try:
         lightning = package.Trainer(**{**config, "callbacks": callbacks})
-    except (TypeError, ValueError, RuntimeError) as error:  # and its MisconfigurationException
+    except (TypeError, ValueError, RuntimeError, misconfiguration(package)) as error:
         raise PreflightError([Problem("trainer_config", str(error), "what lightning.Trainer takes")]) from error
     ranks = process_group.world_size()
     if (lightning.world_size, lightning.global_rank) != (ranks, process_group.rank()):

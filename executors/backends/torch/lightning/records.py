@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from polytrainer.executors.backends.torch.kept_weights import KeptWeights, Watch
 from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY
-from polytrainer.executors.backends.torch.state import VALIDATION, TrainState
-from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.backends.torch.state import TrainState
+from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
+from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.progress import ProgressLine
-from polytrainer.executors.run_record import write_csv
-from polytrainer.proto.problems import Problem
+from polytrainer.executors.run_record import MetricsCsv
 
 if TYPE_CHECKING:
     from polytrainer.executors.backends.base import Schedule
@@ -26,13 +25,23 @@ class Records:
     Args:
         trainer: Whose training it is.
         state: Its counters; losses and evaluations are added.
-        watch: What makes weights better than others.
+        selection: Which evaluation is the best, and when training stops.
         kept: Where the better ones are.
         is_first: Whether this process is rank 0, which writes.
     """
 
-    def __init__(self, trainer: TorchTrainer, state: TrainState, watch: Watch, kept: KeptWeights, *, is_first: bool):
-        self._trainer, self._state, self._watch, self._kept, self._is_first = trainer, state, watch, kept, is_first
+    def __init__(
+        self,
+        trainer: TorchTrainer,
+        state: TrainState,
+        selection: ModelSelection,
+        kept: TopKCheckpoints,
+        *,
+        is_first: bool,
+    ):
+        self._trainer, self._state, self._selection, self._kept = trainer, state, selection, kept
+        self._is_first = is_first
+        self._csv = MetricsCsv(f"{trainer.fn_args.model_run_dir}/logs/metrics.csv")
         self._every = trainer.fn_args.train_args.log_every_n_steps
         self._pending: list[torch.Tensor] = []
         self._line: ProgressLine | None = None
@@ -80,28 +89,25 @@ class Records:
             TrainingError: If the metric that is watched is not among them.
         """
         self.flush(lightning)
-        state = self._state
+        state, best = self._state, self._state.best
+        is_kept = bool(state.history) and state.history[-1]["step"] == state.step and state.step in state.kept
         row = state.record(metrics)
-        value = self._watched(metrics) if self._watch.is_on else None
-        if value is not None:
-            self._watch.take_note(state, value)
-        if self._watch.best or self._watch.last:
-            self._kept.offer(state, value, weights)
+        value = self._selection.update(state, metrics)
+        # other weights of the same step (an average that a callback makes at the end) take the place of those that are
+        # kept only if they are better
+        if not is_kept or self._selection.selecting is None or state.best != best:
+            self._kept.maybe_save(state, value, weights)
         if state.stopped:
             lightning.should_stop = True
-        if self._is_first:
-            write_csv(f"{self._trainer.fn_args.model_run_dir}/logs/metrics.csv", state.history)
-            self._trainer.tell(state)
+        self.write()
         if self._line is not None:
             self._line.show(state.step, _shown(row))
 
-    def _watched(self, metrics: Mapping[str, float]) -> float:
-        name = self._watch.metric.removeprefix(VALIDATION)
-        if name not in metrics:
-            where = "train_args.early_stopping.metric or keep_checkpoints.metric"
-            got = f"{self._watch.metric!r}, which validation_step does not log"
-            raise TrainingError(Problem(where, got, f"one of {sorted(metrics)}"))
-        return metrics[name]
+    def write(self) -> None:
+        """Writes the history down."""
+        if self._is_first:
+            self._csv.write(self._state.history)
+            self._trainer.log_state(self._state)
 
 
 def _shown(row: Mapping[str, float]) -> dict[str, float]:

@@ -18,76 +18,19 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def kinds():
-    """A LightningModule, and a trainer of it that does not export."""
-    import lightning
-    import torch
-    from torch import nn
-    from torch.nn import functional
-
-    from polytrainer import TorchTrainer
-
-    class Network(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layers = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
-
-        def forward(self, x):
-            return self.layers(x)
-
-        def loss(self, batch):
-            features, label = batch
-            return functional.cross_entropy(self(features["x"]), label.flatten())
-
-        def training_step(self, batch, batch_idx):
-            return self.loss(batch)
-
-        def validation_step(self, batch, batch_idx):
-            self.log("val_loss", self.loss(batch))
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    class Mine(TorchTrainer):
-        def model_fn(self):
-            return self.network()
-
-        def save(self, model=None):
-            self.saved = {name: value.clone() for name, value in model.state_dict().items()}
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for so little, threads only wait for each other
-    yield Network, Mine
-    torch.set_num_threads(threads)
+@pytest.fixture
+def kinds(lightning_kinds):
+    return lightning_kinds
 
 
 @pytest.fixture
-def network(kinds):
-    """The module; one with other methods: `network(validation_step=…)`."""
-    return lambda **methods: type("Network", (kinds[0],), methods)
+def network(lightning_network):
+    return lightning_network
 
 
 @pytest.fixture
-def fit(kinds, small, tmp_path):
-    """Trains: `fit(network, trainer_config, **train_args)` returns the trainer; what it returned is `.result`."""
-
-    def run(network=None, config=None, kind=kinds[1], arguments=None, **options):
-        trainer = kind("label", trainer_config=config, network=network or kinds[0], **(arguments or {}))
-        told = {
-            "train_files": small.train,
-            "eval_files": small.eval,
-            "schema": small.schema,
-            "batch_size": 8,
-            "seed": 1,
-        }
-        if "num_steps" not in options and not config:
-            told["num_epochs"] = 2
-        trainer.result = trainer.fit(**{**told, "output_dir": str(run.output), **options})
-        return trainer
-
-    run.output = tmp_path / "out"
-    return run
+def fit(lightning_fit):
+    return lightning_fit
 
 
 def same(one, other):
@@ -339,9 +282,29 @@ def test_early_stopping_goes_back_to_the_best_weights(metric, fit, network):
     assert kept == ["step-00000026.safetensors", "step-00000039.safetensors"]
 
 
-def test_a_metric_that_is_not_logged_cannot_be_watched(fit):
-    with pytest.raises(RuntimeError, match=r"'auc', which validation_step does not log; expected one of \['loss'\]"):
-        fit(early_stopping={"metric": "auc"})
+def test_a_metric_of_one_of_several_splits_is_checked_before_the_first_step(fit, network, small):
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("val_loss", self.loss(batch))
+
+    module = network(validation_step=validation_step, training_step=lambda self, batch, batch_idx: 1 / 0)
+    told = {"eval_files": {"a": small.eval, "b": small.other}, "early_stopping": {"metric": "loss"}}
+    with pytest.raises(ValueError, match=r"metric: got 'loss'; expected one of \['a.loss', 'b.loss'\]"):
+        fit(module, **told)
+
+
+@pytest.mark.parametrize("metric", ["auc", "val_auc"])
+@pytest.mark.parametrize("sanity_steps", [2, 0])
+def test_a_metric_that_is_not_logged_cannot_be_watched(metric, sanity_steps, fit, network):
+    steps = []
+
+    def training_step(self, batch, batch_idx):
+        steps.append(batch_idx)
+        return self.loss(batch)
+
+    config = {"num_sanity_val_steps": sanity_steps, "max_epochs": 2}
+    with pytest.raises(ValueError, match=r"early_stopping.metric: got 'auc'; expected one of \['loss'\]"):
+        fit(network(training_step=training_step), config, early_stopping={"metric": metric})
+    assert len(steps) == (0 if sanity_steps else 13)  # before the first step, or at the first evaluation
 
 
 def test_what_a_checkpoint_could_not_be_read_with_is_refused(fit, network):

@@ -228,3 +228,17 @@ def test_unknown_names_and_options(make):
         make("cross_entropy", reduction="sum")
     with pytest.raises(ValueError, match="loss mse: got the option delta; expected no options"):
         make("mse", delta=1)
+
+
+def test_weights_that_an_evaluation_has_moved_first_are_of_use_in_training():
+    """As in a training that is resumed at an evaluation."""
+    import torch
+
+    from polytrainer.executors.backends.torch import losses
+
+    loss, label = losses.make("cross_entropy", weight=[1.0, 2.0, 3.0]), torch.tensor([0, 1, 2, 0])
+    outputs = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        loss(torch.randn(4, 3, dtype=torch.float64), label)
+    loss(outputs, label).backward()
+    assert outputs.grad is not None

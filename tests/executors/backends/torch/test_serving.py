@@ -66,7 +66,7 @@ def everything():
             return model
 
     encoders = {"city": Vocabulary(["rome", "oslo"], num_oov=1), "words": Hashing(16)}
-    return Everything("label", feature_spec=spec(), encoders=encoders, classes=["no", "yes"], seed_of_weights=1)
+    return Everything("label", feature_spec=spec(), encoders=encoders, classes=["no", "yes"])
 
 
 @pytest.fixture
