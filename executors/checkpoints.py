@@ -91,8 +91,11 @@ class Checkpoints:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        shutil.rmtree(final, ignore_errors=True)
+        replaced = self._replaced(step)
+        if final.exists():
+            final.rename(replaced)  # not removed yet: a process that is killed here must not leave neither of them
         partial.rename(final)
+        shutil.rmtree(replaced, ignore_errors=True)
         for old in self.steps()[: -self.keep]:
             shutil.rmtree(self.path(old), ignore_errors=True)
         return final
@@ -109,6 +112,7 @@ class Checkpoints:
         for partial in self.folder.glob("partial-*"):
             logging.warning("%s was not finished when its process died; it is removed.", partial)
             shutil.rmtree(partial, ignore_errors=True)
+        self._take_back_replaced()
         for step in reversed(self.steps()):
             try:
                 return read(self.path(step))
@@ -120,6 +124,18 @@ class Checkpoints:
                     error,
                 )
         return None
+
+    def _replaced(self, step: int) -> Path:
+        return self.folder / f"replaced-{step:08}"
+
+    def _take_back_replaced(self) -> None:
+        """Of a step that was being replaced when its process died, the one or the other stays."""
+        for replaced in self.folder.glob("replaced-*"):
+            final = self.path(int(replaced.name.removeprefix("replaced-")))
+            if final.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+            else:
+                replaced.rename(final)
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints there are, ascending."""

@@ -82,6 +82,27 @@ def test_the_same_step_may_be_saved_again(tmp_path):
     assert checkpoints.restore(read) == "second"
 
 
+def test_a_process_that_dies_while_it_replaces_a_step_leaves_that_step(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, write("before"))
+    checkpoints.save(2, write("first"))
+    rename = Path.rename
+
+    def dies(path, target):
+        if path.name.startswith("partial-"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", dies)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(2, write("second"))
+    monkeypatch.undo()
+    assert Checkpoints(tmp_path).restore(read) == "first"
+    checkpoints.save(2, write("third"))
+    assert Checkpoints(tmp_path).restore(read) == "third"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
 def test_a_fingerprint_follows_the_parts_and_not_their_order():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
