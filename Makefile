@@ -6,7 +6,7 @@ TESTS ?=
 WORKERS ?= 2
 PYTEST = -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help demo test test-unit test-line check format protos locks clean
+.PHONY: help demo test test-all test-unit test-line check format protos locks clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -14,14 +14,17 @@ help:  ## what there is
 demo:  ## train the Palmer penguins with Keras, Estimator and PyTorch in one TFX pipeline
 	@python=$(PYTHON) && "$$python" -m polytrainer.pipelines.local
 
-test:  ## every test
+test:  ## the tests
+	@python=$(PYTHON) && "$$python" $(PYTEST) -m "not exhaustive" $(TESTS)
+
+test-all:  ## the tests, and the whole of each matrix that they sample
 	@python=$(PYTHON) && "$$python" $(PYTEST) $(TESTS)
 
 test-unit:  ## the tier that needs neither TFX nor a framework; seconds
 	@python=$(PYTHON) && "$$python" -m pytest -m unit $(TESTS)
 
 test-line:  ## the tests that may come out differently on another TFX line
-	@python=$(PYTHON) && "$$python" $(PYTEST) -m "$(if $(filter 1.21,$(TFX)),line or newest,line)" $(TESTS)
+	@python=$(PYTHON) && "$$python" $(PYTEST) -m "($(if $(filter 1.21,$(TFX)),line or newest,line)) and not exhaustive" $(TESTS)
 
 check:  ## format, lint, types
 	@python=$(PYTHON) && bin=$$(dirname "$$python") && \

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 SCHEMA = """
     feature { name: "x" type: FLOAT presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } }
@@ -134,7 +134,7 @@ def training(node, module_file, server, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("signal", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.exhaustive)])
 def test_killed_in_every_phase_it_ends_as_one_that_was_not(training, signal):
     whole, killed = training("whole"), training("killed")
     expected = whole.finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 LAST_STEP = 15
 # one node, run after run: each dies a phase later than the one before
@@ -14,7 +14,7 @@ PRINTS_EACH_STEP = {"log_every_n_steps": 1}
 CALLBACKS = ("plateau", "noise")
 
 
-@pytest.mark.parametrize("first", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("first", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.exhaustive)])
 def test_a_run_that_dies_in_each_of_its_phases_publishes_what_one_that_does_not_publishes(keras_runs, first):
     signals = ["SIGKILL", "SIGTERM"] if first == "SIGKILL" else ["SIGTERM", "SIGKILL"]
     whole = keras_runs("whole", CALLBACKS, PRINTS_EACH_STEP).run()
@@ -59,7 +59,7 @@ def test_sigterm_in_an_evaluation_while_training_saves_its_epoch(keras_runs):
     assert resumed.state["history"] == whole.state["history"]
 
 
-@pytest.mark.parametrize("phase", ["last evaluation", "export"])
+@pytest.mark.parametrize("phase", [pytest.param("last evaluation", marks=pytest.mark.exhaustive), "export"])
 def test_a_phase_that_fails_is_begun_again_and_nothing_is_trained(keras_runs, phase):
     runs = keras_runs("fails", train_args=PRINTS_EACH_STEP)
     failed = runs.run((phase, 1, "failure"))
@@ -87,8 +87,8 @@ def test_early_stopping_that_has_ended_the_training_is_not_forgotten(keras_runs)
     ("limits", "steps"),
     [
         ({"max_steps_per_epoch": 2}, 10),
-        ({"drop_last": True}, 10),
-        ({"max_steps_per_epoch": 1, "num_epochs": 4}, 4),
+        pytest.param({"drop_last": True}, 10, marks=pytest.mark.exhaustive),
+        pytest.param({"max_steps_per_epoch": 1, "num_epochs": 4}, 4, marks=pytest.mark.exhaustive),
         ({"max_steps_per_epoch": 2, "drop_last": True, "num_epochs": 0, "num_steps": 5}, 5),
     ],
 )
@@ -109,9 +109,9 @@ def test_epochs_that_are_limited_are_resumed_in_their_middle(keras_runs, limits,
     ("changed", "match"),
     [
         ({"WIDTH": "9"}, "the layers of a training that is resumed"),
-        ({"OPTIMIZER": "SGD"}, "the optimizer of a training that is resumed"),
-        ({"RATE": "0.5"}, "{'learning_rate': 0.5"),
-        ({"LOSS": "mse"}, "the loss of a training that is resumed: got mse; expected binary_crossentropy"),
+        pytest.param({"OPTIMIZER": "SGD"}, "the optimizer of a training that is resumed", marks=pytest.mark.exhaustive),
+        pytest.param({"RATE": "0.5"}, "{'learning_rate': 0.5", marks=pytest.mark.exhaustive),
+        pytest.param({"LOSS": "mse"}, "got mse; expected binary_crossentropy", marks=pytest.mark.exhaustive),
         ({"MORE": "ema"}, "the callbacks of a training that is resumed"),
     ],
 )

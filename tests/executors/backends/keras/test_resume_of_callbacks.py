@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
+exhaustive = pytest.mark.exhaustive
 CALLBACKS = [
-    (),
-    ("plateau",),
-    ("plateau of loss", "csv"),
+    pytest.param((), marks=exhaustive),
+    pytest.param(("plateau",), marks=exhaustive),
+    pytest.param(("plateau of loss", "csv"), marks=exhaustive),
     ("early",),
     ("schedule", "plateau"),
     ("noise", "own state"),
-    ("ema",),
+    pytest.param(("ema",), marks=exhaustive),
 ]
 ONLY_KERAS_3 = [("ema", "swap ema"), ("ema", "swap ema each epoch")]
 

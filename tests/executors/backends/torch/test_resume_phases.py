@@ -97,7 +97,7 @@ def test_test_results_are_of_the_published_model(start, tmp_path):
 
 
 @pytest.mark.parametrize("phase", [phases.STEP_PHASE, phases.AFTER_EPOCH, phases.VALIDATION, phases.EXPORT])
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.exhaustive)])
 def test_early_stopping_plateau_kept_weights_and_callbacks_go_on(start, whole, tmp_path, phase, how):
     wanted = whole(**WATCHING)
     assert wanted["state"]["stopped"]

@@ -58,7 +58,7 @@ def assert_goes_on(start, average, phase, how):
     assert outcome(start.folder / name) == outcome(start.folder / "whole"), name
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.exhaustive)])
 def test_killed_or_terminated_in_any_phase_it_ends_as_the_one_that_was_not(start, how):
     finished(start("whole", average="ema"))
     assert outcome(start.folder / "whole")[1]["step"] == LAST_STEP
