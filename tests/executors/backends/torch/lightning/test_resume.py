@@ -90,8 +90,9 @@ def test_an_export_that_fails_is_done_again_and_nothing_else(start):
     assert outcome(start.folder / "failing") == outcome(start.folder / "whole")
 
 
-@pytest.mark.parametrize("options", [{"num_epochs": 1}, {"num_steps": 5, "num_epochs": 0}])
-@pytest.mark.parametrize("phase", ["end", "test"])
+@pytest.mark.parametrize(
+    ("phase", "options"), [("end", {"num_steps": 5, "num_epochs": 0}), ("test", {"num_epochs": 1})]
+)
 def test_a_training_of_one_epoch_or_less_is_not_lost(start, options, phase):
     training = start("short", dies=(phase, "SIGTERM"), **options)
     assert not training.ended()
