@@ -71,6 +71,8 @@ class Schedule:
         """
         full, rest = divmod(num_examples, batch_size)
         steps_per_epoch = full + (rest > 0 and not train_args.drop_last)
+        if not num_examples:
+            raise PreflightError([Problem("the training data", "no example", "at least one batch of them")])
         if not steps_per_epoch:
             got = f"batches of {batch_size}, of {num_examples} examples, with drop_last"
             raise PreflightError([Problem("train_args.batch_size", got, "one full batch in an epoch")])

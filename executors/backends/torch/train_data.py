@@ -24,14 +24,14 @@ class TrainData:
 
     Attributes:
         batches: What `input_fn` returned.
-        has_position: Whether they know their position themselves (`state_dict`); others are replayed.
+        has_position: Whether they know their position themselves (`state_dict` and `load_state_dict`); others are replayed.
     """
 
     def __init__(self, trainer: TorchHooks, world_size: int):
         self._trainer, self._world_size = trainer, world_size
         self._max_batches = trainer.fn_args.train_args.max_steps_per_epoch
         self.batches = trainer.train_batches
-        self.has_position = hasattr(self.batches, "state_dict")
+        self.has_position = batch_lib.has_position(self.batches)
         self._replayed = None if self.has_position else ReplayedData(self.batches, self._features_and_label)
         self._next_epoch: Iterator[Any] | None = None
         self._is_resumed = False
