@@ -24,7 +24,8 @@ class TrainData:
 
     Attributes:
         batches: What `input_fn` returned.
-        has_position: Whether they know their position themselves (`state_dict` and `load_state_dict`); others are replayed.
+        has_position: Whether they know their position themselves (`state_dict` and `load_state_dict`); others are
+            replayed.
     """
 
     def __init__(self, trainer: TorchHooks, world_size: int):

@@ -16,8 +16,6 @@ from polytrainer import TorchTrainer
 from polytrainer.executors.backends.torch.callbacks import Callback
 from polytrainer.executors.errors import TrainingError
 
-pytestmark = pytest.mark.newest
-
 EXAMPLES, BATCH, STEPS = 50, 8, 21  # 7 steps an epoch
 ANOTHER = r"input_fn: got other batches than before, of the first 3 of epoch 2; .*state_dict and load_state_dict"
 
