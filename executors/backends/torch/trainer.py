@@ -227,7 +227,7 @@ class TorchTrainer(TorchHooks):
             with Termination.exits_at_once(self.engine.state.step):
                 return self._publish()
         finally:
-            if isinstance(engine := getattr(self, "engine", None), Engine):
+            if (engine := getattr(self, "engine", None)) is not None:
                 engine.clean_up()
 
     def _publish(self) -> TrainResult:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError
 from polytrainer.proto.problems import Problem
@@ -42,6 +44,9 @@ def arguments(trainer: TorchTrainer, package: ModuleType) -> dict[str, Any]:
         for key, value in meant.items()
         if key in config and not _same(key, config[key], value)
     ]
+    if trainer.fn_args.train_args.sync_batch_norm and not torch.cuda.is_available():
+        got, expected = "True on a CPU", "GPUs: PyTorch has no SyncBatchNorm for CPUs"
+        problems.append(Problem("train_args.sync_batch_norm", got, expected))
     if problems:
         raise PreflightError(problems)
     derived = {key: value for meant in told.values() for key, value in meant.items()}

@@ -65,7 +65,15 @@ class LightningRun:
         self._steps = module_lib.steps_of(model, self._package)
         self.selection = ModelSelection.from_args(self._train_args)
         module_lib.check_monitors(self.selection, self._steps, self._splits)
-        folder = Path(trainer.fn_args.checkpoint_dir or tempfile.mkdtemp(prefix="polytrainer-"))
+        # without a folder of its own a training has one that goes with it, however it ends
+        shared = process_group.shared_folder()
+        self._temporary = (
+            None
+            if trainer.fn_args.checkpoint_dir or process_group.rank()
+            else tempfile.TemporaryDirectory(prefix="polytrainer-", dir=shared, ignore_cleanup_errors=True)
+        )
+        own = self._temporary.name if self._temporary else None
+        folder = Path(trainer.fn_args.checkpoint_dir or process_group.agreed(own))
         is_first = self.backend.rank == 0
         keeping = self._train_args.keep_checkpoints
         self.kept = TopKCheckpoints(folder / "weights", self.selection, keeping, writes=is_first)
@@ -145,6 +153,11 @@ class LightningRun:
     def close(self, destination: str) -> None:
         """Ends the training's files: what is kept of its weights goes to a folder."""
         self.kept.publish(self.state, destination)
+
+    def clean_up(self) -> None:
+        """Removes what only this process needed, however the training ended."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     # ---- what Lightning tells it
 

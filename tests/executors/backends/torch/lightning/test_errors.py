@@ -157,3 +157,14 @@ def test_with_reset_optimizer_another_optimizer_goes_on(lightning_fit, edited):
         lightning_fit(edited(dies=True), reset_optimizer=True)
     trainer = lightning_fit(edited(optimizer="Adam"), reset_optimizer=True)
     assert (trainer.engine.resumed_from, trainer.result.steps) == (13, 26)
+
+
+def test_synchronized_batch_norm_is_refused_on_a_cpu(lightning_fit):
+    import torch
+
+    from polytrainer.executors.errors import PreflightError
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(PreflightError, match=r"train_args.sync_batch_norm: got True on a CPU; expected GPUs"):
+        lightning_fit(sync_batch_norm=True)
