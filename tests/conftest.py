@@ -25,6 +25,13 @@ ROOT = Path(__file__).parents[1]
 triton_beside_tensorflow.install()  # tests import TensorFlow and PyTorch in any order, in one process
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of the unit tier only the files that have tests of it: others may import a framework."""
+    if config.option.markexpr != "unit" or not collection_path.name.startswith("test_"):
+        return None
+    return True if "mark.unit" not in collection_path.read_text() else None
+
+
 @pytest.fixture(scope="session")
 def checkout() -> Path:
     """The root of the repository."""

@@ -27,7 +27,7 @@ class Own(Ddp):
 
 class Prints(Callback):
     def on_step_end(self, engine, loss):
-        print(f"beside {[round(float(each.detach()), 6) for each in engine._own_parameters]}", flush=True)
+        print(f"beside {[round(float(each.detach()), 6) for each in engine._optimization.own_parameters]}", flush=True)
 
 
 class Beside(TorchTrainer):
