@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -163,7 +164,9 @@ class KerasRuns:
 def keras_nursery() -> Iterator[subprocess.Popen[str]]:
     """The process that forks runs."""
     command = [sys.executable, str(Path(__file__).with_name("keras_nursery.py"))]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    # TensorFlow Transform sets it when it is imported: tf.keras is then Keras 2 in every process that is started later
+    env = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=env)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     yield process

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.line
+pytestmark = pytest.mark.newest
 
 MODULE = """
     import os, time
@@ -150,6 +150,7 @@ def kill(process):
     process.communicate()
 
 
+@pytest.mark.exhaustive
 def test_killed_at_random_moments_it_ends_with_the_weights_of_one_that_was_not(training):
     assert "resumed" not in finished(training(0))
     number = 1
@@ -198,7 +199,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(training)
     assert weights(training, 1) == weights(training, 2)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive), signal.SIGTERM])
 def test_an_estimator_too_goes_on_where_it_was(training, module_file, how):
     module = module_file(ESTIMATOR, "resumed_estimator")
     finished(training(0, module_file=module))

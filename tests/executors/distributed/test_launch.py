@@ -9,8 +9,6 @@ import socket
 import time
 from pathlib import Path
 
-import pytest
-
 DDP = {"strategy": "ddp", "num_processes": 2, "num_epochs": 2}
 
 
@@ -37,7 +35,6 @@ def wait_for(condition, training, seconds=90):
         time.sleep(0.02)
 
 
-@pytest.mark.newest
 def test_ranks_are_started_and_their_result_comes_home(forked, tmp_path):
     training = forked("two", **DDP)
     assert training.ended(), training.said[-3000:]

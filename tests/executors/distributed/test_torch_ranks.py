@@ -41,7 +41,6 @@ def assert_same_results(one, other):
         assert prediction == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.newest
 @pytest.mark.parametrize(
     ("count", "options"),
     [

@@ -9,8 +9,6 @@ import pytest
 from results import read
 from trainings import all_well
 
-pytestmark = pytest.mark.newest
-
 
 def published(folder):
     from safetensors.numpy import load_file

@@ -8,8 +8,6 @@ from comparisons import comparison_in
 from results import read
 from torch_fits import linear, program, same, schema_of, state, weights
 
-pytestmark = pytest.mark.newest
-
 
 def weighted_rows(count, seed):
     """Examples of two classes; those whose first number is positive count more, some not at all."""

@@ -7,8 +7,6 @@ import math
 import pytest
 from torch_fits import same, state, weights
 
-pytestmark = pytest.mark.newest
-
 NAN, INF = math.nan, math.inf
 
 

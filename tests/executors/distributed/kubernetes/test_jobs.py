@@ -62,7 +62,6 @@ def on(job, node, tmp_path):
 
 
 @pytest.mark.e2e
-@pytest.mark.newest
 def test_two_pods_train_one_model_through_local_dag_runner_and_go_on_after_an_eviction(
     kubernetes, node, module_file, tmp_path, capfd
 ):

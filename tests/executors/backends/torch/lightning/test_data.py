@@ -7,7 +7,6 @@ import random
 import pytest
 
 pytestmark = [
-    pytest.mark.newest,
     pytest.mark.filterwarnings("ignore:The number of training batches", "ignore:`isinstance.treespec, LeafSpec"),
 ]
 

@@ -8,8 +8,6 @@ import socket
 import pytest
 from results import read
 
-pytestmark = pytest.mark.newest
-
 
 @pytest.fixture
 def ranks(forked_lightning, small):

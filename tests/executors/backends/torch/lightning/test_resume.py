@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.newest
-
 PHASES = ["step", "evaluation", "last evaluation", "end", "final evaluation", "test", "export"]
 LAST_STEP = 39  # of 13 an epoch
 
