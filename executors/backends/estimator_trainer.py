@@ -28,6 +28,7 @@ from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
+from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
@@ -88,6 +89,8 @@ class EstimatorTrainer(BaseTrainer):
             self.log_banner({**facts, "resumed": f"from step {resumed_from}"} if resumed_from else facts)
             with self.timings.of(timings.TRAINING):
                 history = self.train(estimator, resumed_from)
+            if not is_chief():  # who evaluates and saves what all of them have trained
+                return TrainResult({}, framework="estimator")
             steps = int(estimator.get_variable_value("global_step"))
             with Termination.exits_at_once(steps):  # all that follows can be done again from the last checkpoint
                 metrics, parity = self._finish(estimator, history, steps)
