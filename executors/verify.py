@@ -70,7 +70,10 @@ def _serving_path(serving_model_dir: str) -> str:
 
 
 def _verified(path: str, where: str) -> WrittenModel:
-    files = [os.path.join(folder, name) for folder, _, names in fileio.walk(path) for name in names]
+    if not fileio.isdir(path):
+        files = [path]  # TFX takes a model that is one file, too
+    else:
+        files = [os.path.join(folder, name) for folder, _, names in fileio.walk(path) for name in names]
     if not files:
         raise TrainingError(
             Problem(where, f"an empty folder, {path}", "a model in it", "Was the model saved elsewhere?")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,134 @@ def test_a_worker_that_is_not_the_chief_need_not_write_a_model(node, module_file
     node.run(module_file=module_file("def run_fn(fn_args): ..."))
 
 
+# ---- what TFX runs and a run_fn of one's own may need: at most a warning
+
+
+def _gzip_without_suffix(node):
+    shard(node).rename(shard(node).with_suffix(""))
+
+
+def _csv_that_the_user_reads(node):
+    shard(node).unlink()
+    (node.examples_uri / "Split-train" / "part.csv").write_text("x,label\n1,0\n")
+
+
+def _folders_of_images(node):
+    shard(node).unlink()
+    (node.examples_uri / "Split-train" / "cats").mkdir()
+    (node.examples_uri / "Split-train" / "cats" / "1.png").write_bytes(b"\x89PNG")
+
+
+def _base_model_of_tfx_0_28(node):
+    node.give("base_model", "Model", "base", {"serving_model_dir/model.txt": "old"})
+    node.input_dict["base_model"][0].mlmd_artifact.state = 2  # LIVE, and no `tfx_version`
+
+
+TOLERATED = {
+    "an eval split without examples": lambda node: shard(node, "eval").write_bytes(gzip.compress(b"")),
+    "an eval split without files": lambda node: shard(node, "eval").unlink(),
+    "a damaged file": lambda node: shard(node, "eval").write_bytes(b"half a fi"),
+    "a marker": lambda node: (node.examples_uri / "Split-train" / "_SUCCESS").write_bytes(b""),
+    "gzip without .gz": _gzip_without_suffix,
+    "CSV": _csv_that_the_user_reads,
+    "images": _folders_of_images,
+    "a schema of another form": lambda node: node.give("schema", "Schema", "schema", {"schema.json": "{}"}),
+    "half a transform graph": lambda node: node.give("transform_graph", "TransformGraph", "tg", {"other": ""}),
+    "a base model elsewhere": lambda node: node.give("base_model", "Model", "base", {"weights.bin": "old"}),
+    "a base model that is one file": lambda node: node.give("base_model", "Model", "base", {"Format-Serving": "old"}),
+    "a base model of TFX 0.28": _base_model_of_tfx_0_28,
+    "a list of hyperparameters": lambda node: node.give("hyperparameters", "HyperParameters", "hp", {"h": "[1, 2]"}),
+    "-1 steps": lambda node: node.exec_properties.update(train_args='{"num_steps": -1}', eval_args='{"num_steps": -1}'),
+    "a split named twice": lambda node: node.exec_properties.update(train_args='{"splits": ["train", "train"]}'),
+}
+SAVES_ONE_FILE = """
+    import pathlib
+    def run_fn(fn_args):
+        path = pathlib.Path(fn_args.serving_model_dir)
+        assert not path.parent.joinpath("seen").exists()
+        path.write_text("\\n".join(f"{name}={getattr(fn_args, name)}" for name in
+            ("train_files", "train_steps", "eval_steps", "base_model", "hyperparameters")))
+"""
+
+
+def test_what_tfx_runs_is_run(node, module_file, caplog):
+    """One module file for all: its model is one file, which TFX takes, too."""
+    from polytrainer.executors.errors import PreflightError
+
+    source, refused_cases = module_file(SAVES_ONE_FILE, "saves_one_file"), {}
+    for name, change in TOLERATED.items():
+        with changed(node, change):
+            try:
+                node.run(module_file=source)
+            except PreflightError as error:
+                refused_cases[name] = str(error)
+            else:
+                Path(node.model.uri, "Format-Serving").unlink()
+    assert refused_cases == {}
+    for warning in (
+        "no example in the split 'eval'", "no file for the split 'eval'", "expected one schema.pbtxt",
+        "no serving model at", "JSON which holds a list", "expected a positive number of steps",
+        r"got ['train', 'train']; expected different names",
+    ):  # fmt: skip
+        assert warning in caplog.text
+    assert "Training goes on, as the user's code may not need it: " in caplog.text
+    assert "_SUCCESS" not in caplog.text
+
+
+def test_its_values_reach_fn_args_as_tfx_hands_them_on(node, module_file):
+    _base_model_of_tfx_0_28(node)
+    node.give("hyperparameters", "HyperParameters", "hp", {"h": "[1, 2]"})
+    args = {"train_args": '{"num_steps": -1, "splits": ["train", "train"]}', "eval_args": '{"num_steps": -1}'}
+    node.run(module_file=module_file(SAVES_ONE_FILE), **args)
+    told = dict(line.split("=", 1) for line in Path(node.model.uri, "Format-Serving").read_text().splitlines())
+    files = f"{node.examples_uri}/Split-train/*"
+    assert told == {
+        "train_files": repr([files, files]), "train_steps": "-1", "eval_steps": "-1", "hyperparameters": "[1, 2]",
+        "base_model": f"{node.input_dict['base_model'][0].uri}/serving_model_dir",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["run_fn = Mine().run_fn", "def run_fn(fn_args): return Mine().run_fn(fn_args)"])
+def test_a_trainer_class_refuses_what_it_would_fail_on(node, module_file, source):
+    """Whether `run_fn` is its method or calls it; what it does not read it does not refuse."""
+    from polytrainer.executors.errors import PreflightError
+
+    source = module_file(f"from polytrainer import KerasTrainer\nclass Mine(KerasTrainer): ...\n{source}", "trainer")
+    not_read = {"a marker", "a base model of TFX 0.28"}
+    for name in TOLERATED.keys() - not_read:
+        with changed(node, TOLERATED[name]), pytest.raises(PreflightError, match=REFUSED.get(name, "")):
+            node.run(module_file=source)
+
+
+REFUSED = {
+    "gzip without .gz": "TFRecords that are not compressed, by the file's name",
+    "a list of hyperparameters": "hyperparameters: got JSON which holds a list",
+    "-1 steps": r"train_args\.num_steps: got -1(?s:.*)eval_args\.num_steps: got -1",
+    "a split named twice": r"train_args\.splits: got \['train', 'train'\]",
+    "an eval split without files": "no file for the split 'eval'",
+}
+
+
+@contextmanager
+def changed(node, change):
+    """The node after a change, and as it was again: its Examples, inputs and properties."""
+    whole = {path: path.read_bytes() for path in node.examples_uri.rglob("*.gz")}
+    inputs, arguments = dict(node.input_dict), dict(node.exec_properties)
+    change(node)
+    yield
+    for path in sorted(node.examples_uri.rglob("*"), reverse=True):
+        if path not in whole and path.parent != node.examples_uri:
+            path.rmdir() if path.is_dir() else path.unlink()
+    for path, content in whole.items():
+        path.write_bytes(content)
+    for key in node.input_dict.keys() - inputs.keys():
+        shutil.rmtree(node.input_dict[key][0].uri)
+    node.input_dict.clear()
+    node.input_dict.update(inputs)
+    node.exec_properties.clear()
+    node.exec_properties.update(arguments)
+
+
 # ---- what is refused before training
 
 
@@ -151,38 +281,46 @@ def test_a_custom_config_that_is_no_json(node, saves_a_model):
     refused(node, "custom_config: got '{'", module_file=saves_a_model, custom_config="{")
 
 
+@pytest.fixture
+def trainer_class(module_file):
+    """A module_file whose run_fn is a trainer's: polytrainer itself reads what the node is given."""
+    return module_file(
+        "from polytrainer import KerasTrainer\nclass Mine(KerasTrainer): ...\nrun_fn = Mine().run_fn", "trainer_class"
+    )
+
+
 def shard(node, split="train"):
     return node.examples_uri / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
 
 
-def test_a_shard_of_zero_bytes(node, saves_a_model):
+def test_a_shard_of_zero_bytes(node, trainer_class):
     shard(node).write_bytes(b"")
-    refused(node, r"Split-train/data_tfrecord.*: got a file of 0 bytes", module_file=saves_a_model)
+    refused(node, r"Split-train/data_tfrecord.*: got a file of 0 bytes", module_file=trainer_class)
 
 
-def test_a_truncated_gzip(node, saves_a_model):
+def test_a_truncated_gzip(node, trainer_class):
     shard(node).write_bytes(shard(node).read_bytes()[:-5])
-    refused(node, "cut short after 8 records.*expected a whole file", module_file=saves_a_model)
+    refused(node, "cut short after 8 records.*expected a whole file", module_file=trainer_class)
 
 
-def test_garbage_instead_of_records(node, saves_a_model):
+def test_garbage_instead_of_records(node, trainer_class):
     shard(node, "eval").write_bytes(gzip.compress(b"these are no TFRecords, " * 10))
-    refused(node, "Split-eval/.*: got data that cannot be read .*corrupted record", module_file=saves_a_model)
+    refused(node, "Split-eval/.*: got data that cannot be read .*corrupted record", module_file=trainer_class)
 
 
-def test_a_file_that_is_not_compressed_though_its_name_says_so(node, saves_a_model):
+def test_a_file_that_is_not_compressed_though_its_name_says_so(node, trainer_class):
     shard(node).write_bytes(gzip.decompress(shard(node).read_bytes()))
-    refused(node, "cannot be read.*expected gzipped TFRecords", module_file=saves_a_model)
+    refused(node, "cannot be read.*expected gzipped TFRecords", module_file=trainer_class)
 
 
-def test_a_split_without_files(node, saves_a_model):
+def test_a_split_without_files(node, trainer_class):
     shard(node).unlink()
-    refused(node, "no file for the split 'train'", module_file=saves_a_model)
+    refused(node, "no file for the split 'train'", module_file=trainer_class)
 
 
-def test_a_split_without_examples(node, saves_a_model):
+def test_a_split_without_examples(node, trainer_class):
     shard(node).write_bytes(gzip.compress(b""))
-    refused(node, "no example in the split 'train'", module_file=saves_a_model)
+    refused(node, "no example in the split 'train'", module_file=trainer_class)
 
 
 def test_no_examples_at_all(node, saves_a_model):
@@ -195,24 +333,31 @@ def test_no_examples_at_all(node, saves_a_model):
     [
         ({}, "no folder at"),
         ({"a.pbtxt": "", "b.pbtxt": ""}, r"2 files in .*: \['a.pbtxt', 'b.pbtxt'\]; expected one schema.pbtxt"),
-        ({"schema.pbtxt": "this is { no schema"}, "which is not a schema"),
-        ({"schema.pbtxt": 'feature { name: "x" kind: FLOAT }'}, r'which is not a schema .*"kind"'),
     ],
 )
-def test_a_schema_that_is_missing_double_or_wrong(node, saves_a_model, files, match):
+def test_a_schema_that_is_missing_or_double(node, saves_a_model, files, match):
     node.give("schema", "Schema", "schema", files)
     refused(node, f"schema: got .*{match}", module_file=saves_a_model)
 
 
-@pytest.mark.parametrize(("content", "match"), [("{", "not JSON"), ("[1]", "holds a list")])
-def test_hyperparameters_that_are_no_json_object(node, saves_a_model, content, match):
-    node.give("hyperparameters", "HyperParameters", "hp", {"best.txt": content})
-    refused(node, f"hyperparameters: got .*{match}", module_file=saves_a_model)
+@pytest.mark.parametrize(
+    ("content", "match"), [("this is { no schema", ""), ('feature { name: "x" kind: FLOAT }', r' .*"kind"')]
+)
+@pytest.mark.parametrize("reader", ["trainer_class", "trainer_fn"])
+def test_a_schema_that_cannot_be_read(node, trainer_class, module_file, content, match, reader):
+    node.give("schema", "Schema", "schema", {"schema.pbtxt": content})
+    source = trainer_class if reader == "trainer_class" else module_file("def trainer_fn(fn_args, schema): ...", reader)
+    refused(node, f"schema: got .*which is not a schema{match}", module_file=source)
 
 
-def test_a_transform_graph_that_is_not_whole(node, saves_a_model):
+def test_hyperparameters_that_are_no_json(node, saves_a_model):
+    node.give("hyperparameters", "HyperParameters", "hp", {"best.txt": "{"})
+    refused(node, "hyperparameters: got .*not JSON", module_file=saves_a_model)
+
+
+def test_a_transform_graph_that_is_not_whole(node, trainer_class):
     node.give("transform_graph", "TransformGraph", "graph", {"transform_fn/saved_model.pb": ""})
-    refused(node, "transform_graph: got no transformed_metadata in", module_file=saves_a_model)
+    refused(node, "transform_graph: got no transformed_metadata in", module_file=trainer_class)
 
 
 def test_statistics_that_are_not_there(node, saves_a_model):
@@ -221,9 +366,9 @@ def test_statistics_that_are_not_there(node, saves_a_model):
     refused(node, f"statistics: got .*{folder}.*the output of a StatisticsGen", module_file=saves_a_model)
 
 
-def test_a_base_model_that_was_cleaned_up(node, saves_a_model):
+def test_a_base_model_that_was_cleaned_up(node, trainer_class):
     node.give("base_model", "Model", "base", {})
-    refused(node, "base_model: got no serving model at", module_file=saves_a_model)
+    refused(node, "base_model: got no serving model at", module_file=trainer_class)
 
 
 def test_all_problems_come_at_once_the_users_code_included(node, module_file):

@@ -52,7 +52,11 @@ def run_args(
     told.MergeFrom(args.parse(more_train_args, TrainArgs))
     told_eval = args.parse(eval_args, EvalArgs)
     told_export = ExportArgs(formats=["TORCH"]) if export_args is None else args.parse(export_args, ExportArgs)
-    if problems := [*args.check(told, told_eval), *export_args_lib.check(told_export)]:
+    if problems := [
+        *args.check(told, told_eval),
+        *args.check_for_trainers(told, told_eval),
+        *export_args_lib.check(told_export),
+    ]:
         raise PreflightError(problems)
     args.resolve_aliases(told)
     told.splits[:] = told.splits or ["train"]
