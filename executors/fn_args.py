@@ -115,6 +115,7 @@ def _checkpoint_dir(
     Where these are gone with the machine, or in a bucket, CHECKPOINT_ROOT can name a folder that stays.
     """
     root = os.environ.get(CHECKPOINT_ROOT)
+    model_uri = model_uri.removeprefix("file://")  # so a local path
     if "://" in model_uri and not root:
         return None
     said = {key: value for key, value in exec_properties.items() if key in _TRAINING_FOLLOWS_FROM}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytrainer.executors.backends.code_signature import code_signature
 from polytrainer.executors.checkpoints import data_signature, fingerprint
+from polytrainer.executors.data.files import matching_files
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.run_args import RunArgs
 from polytrainer.proto import args
@@ -115,11 +116,9 @@ def _content(schema: Any) -> str:
 
 def _files(splits: Iterable[Any]) -> Iterator[str]:
     """The files behind patterns."""
-    from tensorflow.io import gfile
-
     for patterns in splits:
         for pattern in _patterns(patterns):
-            yield from gfile.glob(pattern)
+            yield from matching_files(pattern)
 
 
 def _schema_path(schema: Any, root: Path) -> str | None:
