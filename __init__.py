@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.result import TrainResult
     from polytrainer.executors.test_results.public import write_test_results
+    from polytrainer.proto.artifacts import TestResults
     from polytrainer.proto.cluster import PyTorchJob, TFJob, TrainJob
     from polytrainer.proto.comparator_pb2 import ComparatorArgs
     from polytrainer.proto.resources import TrainerResources
@@ -39,6 +40,7 @@ __all__ = [
     "ModelComparator",
     "PyTorchJob",
     "TFJob",
+    "TestResults",
     "TorchBatches",
     "TorchTrainer",
     "TrainArgs",
@@ -68,6 +70,7 @@ _HOMES = {
     "ModelComparator": "polytrainer.components.model_comparator",
     "PyTorchJob": "polytrainer.proto.cluster",
     "TFJob": "polytrainer.proto.cluster",
+    "TestResults": "polytrainer.proto.artifacts",
     "TorchBatches": "polytrainer.executors.data.torch_batches",
     "TorchTrainer": "polytrainer.executors.backends.torch.trainer",
     "TrainArgs": "polytrainer.proto.trainer_pb2",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from tfx.types import standard_artifacts
+from tfx.types import Artifact, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.system_executions import Evaluate
 
 from polytrainer.proto import comparator_keys as keys
+from polytrainer.proto.artifacts import TestResults
 from polytrainer.proto.comparator_pb2 import ComparatorArgs
 
 
@@ -17,7 +18,7 @@ class ModelComparatorSpec(ComponentSpec):  # type: ignore[misc]
 
     PARAMETERS = {keys.COMPARATOR_ARGS: ExecutionParameter(type=ComparatorArgs)}
     INPUTS = {
-        keys.BASELINE_RESULTS: ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        keys.BASELINE_RESULTS: ChannelParameter(type=TestResults, optional=True),
         keys.BASELINE_MODEL: ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {
@@ -28,19 +29,40 @@ class ModelComparatorSpec(ComponentSpec):  # type: ignore[misc]
     TYPE_ANNOTATION = Evaluate
 
 
-def with_candidates(spec_class: type[ComponentSpec], names: Iterable[str]) -> type[ComponentSpec]:
-    """A spec that takes the test results and the model of each candidate, under keys that hold its name.
+# TFX's own type, too: what Trainers left before test results had a type of their own, or were asked for as Examples
+RESULTS_TYPES = (TestResults, standard_artifacts.Examples)
+
+
+def check_names(candidates: Iterable[str]) -> None:
+    """Whether candidates can be called so.
 
     Raises:
         ValueError: If a name is not a Python identifier (runners turn keys into parameters' names), or is "baseline".
     """
-    inputs = dict(spec_class.INPUTS)
-    for name in names:
+    for name in candidates:
         if not isinstance(name, str) or not name.isidentifier() or name == keys.BASELINE:
             raise ValueError(
                 f"candidates: got the name {name!r}; expected a Python identifier, e.g. 'keras'; {keys.BASELINE!r} "
                 "is what the baseline is called."
             )
-        inputs[keys.candidate_results(name)] = ChannelParameter(type=standard_artifacts.Examples)
+
+
+def with_candidates(
+    spec_class: type[ComponentSpec],
+    candidates: Mapping[str, type[Artifact]],
+    baseline: type[Artifact] | None = None,
+) -> type[ComponentSpec]:
+    """A spec that takes the test results and the model of each candidate, under keys that hold its name.
+
+    Args:
+        spec_class: The spec to extend.
+        candidates: The artifact type of the test results by the candidate's name.
+        baseline: The artifact type of the baseline's test results; None without a baseline.
+    """
+    inputs = dict(spec_class.INPUTS)
+    if baseline is not None:
+        inputs[keys.BASELINE_RESULTS] = ChannelParameter(type=baseline, optional=True)
+    for name, results in candidates.items():
+        inputs[keys.candidate_results(name)] = ChannelParameter(type=results)
         inputs[keys.candidate_model(name)] = ChannelParameter(type=standard_artifacts.Model)
     return type(spec_class.__name__, (spec_class,), {"INPUTS": inputs, "__module__": spec_class.__module__})

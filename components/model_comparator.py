@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from tfx.dsl.components.base import base_beam_component, base_node, executor_spec
 from tfx.types import BaseChannel, Channel
 
-from polytrainer.components.comparator_spec import ModelComparatorSpec, with_candidates
+from polytrainer.components.comparator_spec import RESULTS_TYPES, ModelComparatorSpec, check_names, with_candidates
 from polytrainer.executors.comparison.executor import ModelComparatorExecutor
 from polytrainer.proto import args as args_lib
 from polytrainer.proto import comparator_args
@@ -63,8 +63,8 @@ class ModelComparator(base_beam_component.BaseBeamComponent):  # type: ignore[mi
         """Describes the comparing node.
 
         Args:
-            candidates: By name, each a Trainer, or its channels `(test_results, model)`. The name, a Python identifier,
-                is what the comparison calls it.
+            candidates: By name, each a Trainer, or its channels `(test_results, model)`, the first of type
+                `polytrainer.TestResults` or Examples. The name, a Python identifier, is what the comparison calls it.
             args: `polytrainer.ComparatorArgs`, a dict or JSON.
             baseline: What a candidate has to beat, likewise; e.g. what a Resolver with
                 `polytrainer.components.latest_blessed.LatestBlessedResults` finds. While it finds nothing, and without
@@ -77,14 +77,18 @@ class ModelComparator(base_beam_component.BaseBeamComponent):  # type: ignore[mi
         if not candidates:
             raise ValueError("candidates: got none; expected at least one, e.g. {'keras': trainer}.")
         checked = _checked(args)
-        spec_class = with_candidates(self.SPEC_CLASS, candidates)
+        check_names(candidates)
+        pairs = {name: _channels(f"candidates[{name!r}]", candidate) for name, candidate in candidates.items()}
+        types = {name: results.type for name, (results, _) in pairs.items()}
         inputs: dict[str, BaseChannel] = {}
-        for name, candidate in candidates.items():
-            results, model = _channels(f"candidates[{name!r}]", candidate)
+        for name, (results, model) in pairs.items():
             inputs |= {keys.candidate_results(name): results, keys.candidate_model(name): model}
-        if baseline is not None:
+        if baseline is None:
+            spec_class = with_candidates(self.SPEC_CLASS, types)
+        else:
             results, model = _channels("baseline", baseline)
             inputs |= {keys.BASELINE_RESULTS: results, keys.BASELINE_MODEL: model}
+            spec_class = with_candidates(self.SPEC_CLASS, types, results.type)
         outputs = {key: Channel(type=parameter.type) for key, parameter in spec_class.OUTPUTS.items()}
         super().__init__(spec=spec_class(**{keys.COMPARATOR_ARGS: checked}, **inputs, **outputs))
 
@@ -109,5 +113,10 @@ def _channels(where: str, compared: Compared) -> tuple[BaseChannel, BaseChannel]
     if len(pair) != 2 or not all(isinstance(each, BaseChannel) for each in pair):  # noqa: PLR2004
         raise TypeError(
             f"{where}: got {type(compared).__name__}; expected a Trainer, or the channels (test_results, model)."
+        )
+    if pair[0].type.TYPE_NAME not in (expected := [kind.TYPE_NAME for kind in RESULTS_TYPES]):
+        raise TypeError(
+            f"{where}: got a channel of {pair[0].type.TYPE_NAME} for the test results; expected one of "
+            f"{' or '.join(expected)}."
         )
     return pair[0], pair[1]

@@ -9,6 +9,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.types.system_executions import Train
 
 from polytrainer.proto import keys
+from polytrainer.proto.artifacts import TestResults
 from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 
@@ -42,9 +43,24 @@ class TrainerSpec(ComponentSpec):  # type: ignore[misc]
     OUTPUTS = {
         keys.MODEL: ChannelParameter(type=standard_artifacts.Model),
         keys.MODEL_RUN: ChannelParameter(type=standard_artifacts.ModelRun),
-        keys.TEST_RESULTS: ChannelParameter(type=standard_artifacts.Examples),
+        keys.TEST_RESULTS: ChannelParameter(type=TestResults),
     }
     TYPE_ANNOTATION = Train
+
+
+def with_results_as_examples(spec_class: type[ComponentSpec]) -> type[ComponentSpec]:
+    """A spec whose test results are of TFX's type Examples, which its own components read.
+
+    Raises:
+        ValueError: If the spec has no test results.
+    """
+    if keys.TEST_RESULTS not in spec_class.OUTPUTS:
+        raise ValueError(
+            f"test_results_as_examples: got True, with a SPEC_CLASS whose outputs are {sorted(spec_class.OUTPUTS)}; "
+            f"expected one with {keys.TEST_RESULTS!r}."
+        )
+    outputs = {**spec_class.OUTPUTS, keys.TEST_RESULTS: ChannelParameter(type=standard_artifacts.Examples)}
+    return type(spec_class.__name__, (spec_class,), {"OUTPUTS": outputs, "__module__": spec_class.__module__})
 
 
 def with_extra_inputs(spec_class: type[ComponentSpec], extra_inputs: Mapping[str, BaseChannel]) -> type[ComponentSpec]:

@@ -14,7 +14,7 @@ from tfx.types import BaseChannel, Channel
 from tfx.types.component_spec import ComponentSpec
 from tfx.utils import json_utils
 
-from polytrainer.components.spec import TrainerSpec, with_extra_inputs
+from polytrainer.components.spec import TrainerSpec, with_extra_inputs, with_results_as_examples
 from polytrainer.executors.generic_executor import GenericExecutor
 from polytrainer.proto import args, keys
 from polytrainer.proto import cluster as cluster_lib
@@ -39,9 +39,9 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         model: `standard_artifacts.Model`, the serving model in `Format-Serving`, the eval model, where there is one, in
             `Format-TFMA`. Its custom properties say framework, version, user code hash, steps, seconds and metrics.
         model_run: `standard_artifacts.ModelRun`, logs and whatever else the user's code leaves.
-        test_results: `standard_artifacts.Examples`, what the model says of each held-out example: a split for each of
-            `EvalArgs.test_splits`, or of `EvalArgs.splits` without them; none where a plain `run_fn` wrote none. TFX's
-            Evaluator reads it without a model.
+        test_results: `polytrainer.TestResults`, what the model says of each held-out example: a split for each of
+            `EvalArgs.test_splits`, or of `EvalArgs.splits` without them; none where a plain `run_fn` wrote none. With
+            `test_results_as_examples` it is `standard_artifacts.Examples`, which TFX's components read.
 
     Example:
         ```python
@@ -81,6 +81,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         resume: bool = True,
         resources: TrainerResources | None = None,
         cluster: ClusterJob | None = None,
+        test_results_as_examples: bool = False,
         custom_executor_spec: executor_spec.ExecutorSpec | None = None,
     ):
         """Describes the training node.
@@ -112,6 +113,9 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
                 it; local runners do not.
             cluster: `polytrainer.TrainJob`, `PyTorchJob` or `TFJob`: the training runs in the pods of such a job of
                 Kubernetes, and the node follows it.
+            test_results_as_examples: Publish `test_results` as TFX's type Examples, so that TFX's Evaluator and
+                StatisticsGen can read them. A Resolver of Examples in the same ML Metadata store then finds them, too:
+                give its channel a `producer_component_id`.
             custom_executor_spec: Deprecated by TFX; override `EXECUTOR_SPEC` in a subclass.
 
         `module_file`, `run_fn`, `trainer_fn`, `train_args`, `eval_args`, `export_args` and `custom_config` may be
@@ -133,6 +137,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             logging.warning("`transformed_examples` is deprecated. Please use `examples` instead.")
 
         spec_class = with_extra_inputs(self.SPEC_CLASS, extra_inputs or {})
+        if test_results_as_examples:
+            spec_class = with_results_as_examples(spec_class)
         train_args, eval_args, export_args = _checked_args(spec_class, train_args, eval_args, export_args)
         if not isinstance(custom_config, RuntimeParameter):
             custom_config = json_utils.dumps(custom_config)

@@ -8,11 +8,11 @@ from typing import Any
 
 import attr
 from tfx.components.trainer import fn_args_utils
-from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from polytrainer.executors.checkpoints import data_signature, fingerprint
+from polytrainer.executors.data.files import matching_files
 from polytrainer.executors.inputs import read_hyperparameters, read_num_examples
 from polytrainer.proto import args, keys
 from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
@@ -115,11 +115,12 @@ def _checkpoint_dir(
     Where these are gone with the machine, or in a bucket, CHECKPOINT_ROOT can name a folder that stays.
     """
     root = os.environ.get(CHECKPOINT_ROOT)
+    model_uri = model_uri.removeprefix("file://")  # so a local path
     if "://" in model_uri and not root:
         return None
     said = {key: value for key, value in exec_properties.items() if key in _TRAINING_FOLLOWS_FROM}
     inputs = {key: [artifact.uri for artifact in artifacts] for key, artifacts in input_dict.items()}
-    data = data_signature(file for pattern in data_patterns for file in fileio.glob(pattern))
+    data = data_signature(file for pattern in data_patterns for file in matching_files(pattern))
     name = fingerprint({"inputs": inputs, "properties": said, "code": code_fingerprint, "data": data})
     node_folder = os.path.dirname(os.path.dirname(model_uri))  # above <output key>/<execution>
     return os.path.join(root or os.path.join(node_folder, ".checkpoints"), name)

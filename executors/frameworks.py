@@ -25,6 +25,7 @@ _NAMES = {
     "scikit-learn": ("sklearn",),
     "tensorflow": ("tensorflow",),
 }
+_TRAINER_CLASSES = tuple(_OURS + name for name in ("TorchTrainer", "EstimatorTrainer", "KerasTrainer"))
 _DISTRIBUTIONS = {"pytorch": "torch", "estimator": "tensorflow-estimator"}
 
 
@@ -39,6 +40,11 @@ def framework_of(location: Location) -> str:
         return own
     siblings = {name for source in location.sources.values() for name in _used(source)}
     return _framework(siblings)
+
+
+def uses_trainer_class(location: Location) -> bool:
+    """Whether the user's module itself names one of polytrainer's trainer classes."""
+    return any(name.startswith(_TRAINER_CLASSES) for name in _used(location.source))
 
 
 def version_of(framework: str) -> str:

@@ -10,7 +10,10 @@ from absl import logging
 from tfx.dsl.components.base import base_executor
 from tfx.types import Artifact
 
-from polytrainer.proto import keys
+from polytrainer.proto import (
+    artifacts,  # noqa: F401 - where MLMD alone knows a type, TFX finds its class among those that are imported
+    keys,
+)
 
 Artifacts = dict[str, list[Artifact]]
 

@@ -28,11 +28,11 @@ def only_file(artifact_uri: str) -> str:
     return io_utils.get_only_uri_in_dir(artifact_uri)  # type: ignore[no-any-return]
 
 
-def read_hyperparameters(input_dict: dict[str, list[Artifact]]) -> dict[str, Any] | None:
+def read_hyperparameters(input_dict: dict[str, list[Artifact]]) -> Any:
     """The Tuner's best hyperparameters, as `HyperParameters.get_config()` made them; None if the node has none.
 
     Raises:
-        ValueError: If the artifact does not hold one file of JSON with an object at its top.
+        ValueError: If the artifact does not hold one file of JSON.
     """
     if not input_dict.get(keys.HYPERPARAMETERS):
         return None
@@ -40,12 +40,9 @@ def read_hyperparameters(input_dict: dict[str, list[Artifact]]) -> dict[str, Any
     with fileio.open(path, "rb") as file:
         content = file.read()
     try:
-        result = json.loads(content)
+        return json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path}, which is not JSON ({error})") from error
-    if not isinstance(result, dict):
-        raise ValueError(f"{path}, which holds a {type(result).__name__}")
-    return result
 
 
 def read_num_examples(input_dict: dict[str, list[Artifact]]) -> dict[str, int] | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tfx.components.util import examples_utils
-from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
 import polytrainer
@@ -19,9 +17,9 @@ from polytrainer.executors.verify import WrittenModel
 
 
 def describe_test_results(artifact: Artifact) -> None:
-    """Names the splits that were written, which may be none, and says what is in their files."""
+    """Names the splits that were written, which may be none, and says what is in their files, as TFX's Examples do."""
     artifact.split_names = artifact_utils.encode_split_names(written_splits(artifact.uri))
-    examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
 
 
 def describe(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tfx.dsl.io import fileio
-
 from polytrainer.executors.data import records
+from polytrainer.executors.data.files import data_files
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.result import TrainResult
@@ -41,5 +40,4 @@ def _damaged_files(error: Exception, fn_args: FnArgs) -> list[Problem]:
     if type(error).__name__ != "DataLossError":
         return []
     patterns = [*fn_args.train_files, *fn_args.eval_files, *(p for each in fn_args.test_files.values() for p in each)]
-    files = sorted({file for pattern in patterns for file in fileio.glob(pattern)})
-    return [seen for file in files if isinstance(seen := records.diagnose(file), Problem)]
+    return [seen for file in sorted(set(data_files(patterns))) if isinstance(seen := records.diagnose(file), Problem)]

@@ -9,6 +9,7 @@ from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
 from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.export.loadable import loadable
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.proto.problems import Problem
 
@@ -70,7 +71,10 @@ def _serving_path(serving_model_dir: str) -> str:
 
 
 def _verified(path: str, where: str) -> WrittenModel:
-    files = [os.path.join(folder, name) for folder, _, names in fileio.walk(path) for name in names]
+    if not fileio.isdir(path):
+        files = [path]  # TFX takes a model that is one file, too
+    else:
+        files = [os.path.join(folder, name) for folder, _, names in fileio.walk(path) for name in names]
     if not files:
         raise TrainingError(
             Problem(where, f"an empty folder, {path}", "a model in it", "Was the model saved elsewhere?")
@@ -103,6 +107,11 @@ def _signatures(path: str) -> list[str]:
     One of TF1's kind is loaded as TF1 loads it: `tf.saved_model.load` fails on an EvalSavedModel that lists a tensor
     twice among its inputs ("appears more than once in the input list"), and TFMA does not load it that way either.
     """
+    with loadable(path) as folder:
+        return _signatures_in(folder)
+
+
+def _signatures_in(path: str) -> list[str]:
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 

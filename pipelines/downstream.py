@@ -13,6 +13,7 @@ from tfx import v1 as tfx
 from polytrainer.components.latest_blessed import LatestBlessedResults
 from polytrainer.components.trainer import Trainer
 from polytrainer.proto import comparator_keys
+from polytrainer.proto.artifacts import TestResults
 
 # signature, output and whether it is one of logits, by backend; Estimator calls its own so
 SIGNATURES = {
@@ -97,5 +98,5 @@ def latest_blessed_by(comparator: str) -> Any:
         strategy_class=LatestBlessedResults,
         model=tfx.dsl.Channel(type=artifacts.Model),
         model_blessing=blessing,
-        test_results=tfx.dsl.Channel(type=artifacts.Examples),
+        test_results=tfx.dsl.Channel(type=TestResults),
     ).with_id("latest_blessed")

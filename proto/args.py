@@ -29,6 +29,8 @@ _UNITS = {
     "data_cache_mb": "MiB",
     "max_steps_per_epoch": "steps",
 }
+_OF_TFX = "num_steps"  # the one count that TFX's own args have
+_UNSET = "0 means that the field is not set."
 PRECISIONS = ("32", "bf16-mixed", "16-mixed", "bf16-true")
 STRATEGIES = ("default", "mirrored", "multi_worker_mirrored", "single", "ddp", "fsdp")
 MATMUL_PRECISIONS = ("highest", "high", "medium")
@@ -105,17 +107,20 @@ def resolve_aliases(train_args: TrainArgs) -> None:
 
 
 def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
-    """What no training could be meant by: negative counts, contradictions, training on the test split."""
+    """What no training could be meant by: negative counts, contradictions, training on the test split.
+
+    Values that TFX's Trainer hands on to any `run_fn` are not among it, see `check_for_trainers`.
+    """
     problems = [
         Problem(
             f"{name}.{field}",
             str(getattr(args, field)),
             f"a positive number of {unit}, or 0",
-            "0 means that the field is not set.",
+            _UNSET,
         )
         for name, args in (("train_args", train_args), ("eval_args", eval_args))
         for field, unit in _UNITS.items()
-        if not getattr(args, field, 0) >= 0  # NaN too
+        if field != _OF_TFX and not getattr(args, field, 0) >= 0  # NaN too
     ]
     for one, other, why in _AT_MOST_ONE:
         if getattr(train_args, one) > 0 and getattr(train_args, other) > 0:
@@ -129,8 +134,9 @@ def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
     problems += _alias_and_precision(train_args)
     problems += _early_stopping(train_args)
     problems += _keep_checkpoints(train_args)
-    problems += _repeated("train_args.splits", train_args.splits)
-    problems += _repeated("eval_args.splits", eval_args.splits)
+    problems += _unnamed("train_args.splits", train_args.splits)
+    problems += _unnamed("eval_args.splits", eval_args.splits)
+    problems += _unnamed("eval_args.test_splits", eval_args.test_splits)
     problems += _repeated("eval_args.test_splits", eval_args.test_splits)
     leaked = sorted(set(train_args.splits or ["train"]) & set(eval_args.test_splits))
     if leaked:
@@ -143,6 +149,17 @@ def check(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
             )
         )
     return problems
+
+
+def check_for_trainers(train_args: TrainArgs, eval_args: EvalArgs) -> list[Problem]:
+    """What the trainer classes refuse, and a `run_fn` of one's own may mean: -1 steps, a split named twice."""
+    problems = [
+        Problem(f"{name}.{_OF_TFX}", str(args.num_steps), "a positive number of steps, or 0", _UNSET)
+        for name, args in (("train_args", train_args), ("eval_args", eval_args))
+        if args.num_steps < 0
+    ]
+    problems += _repeated("train_args.splits", train_args.splits)
+    return problems + _repeated("eval_args.splits", eval_args.splits)
 
 
 def best_mode(watched: EarlyStopping | KeepCheckpoints) -> str | None:
@@ -204,8 +221,10 @@ def _unknown(where: str, value: str, known: Sequence[str]) -> list[Problem]:
 
 
 def _repeated(where: str, splits: Any) -> list[Problem]:
-    twice = sorted({split for split in splits if list(splits).count(split) > 1})
-    empty = [split for split in splits if not split]
-    if twice or empty:
-        return [Problem(where, str(list(splits)), "different names, none of them empty", "Name each split once.")]
-    return []
+    if len(set(splits)) == len(splits):
+        return []
+    return [Problem(where, str(list(splits)), "different names", "Name each split once.")]
+
+
+def _unnamed(where: str, splits: Any) -> list[Problem]:
+    return [] if all(splits) else [Problem(where, str(list(splits)), "names, none of them empty")]

@@ -25,6 +25,7 @@ from polytrainer.executors.backends.example_weights import (
 )
 from polytrainer.executors.data import dataset, examples, feature_specs
 from polytrainer.executors.data.feature_specs import FeatureSpec
+from polytrainer.executors.data.files import data_files
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export.signatures import Interface, interface
 from polytrainer.executors.frameworks import version_of
@@ -323,9 +324,7 @@ class BaseTrainer:
 
     def files(self, patterns: Sequence[str]) -> list[str]:
         """The files behind patterns such as `fn_args.train_files`, sorted."""
-        from tensorflow.io import gfile  # not TFX's: a training runs without TFX, too
-
-        return sorted(file for pattern in patterns for file in gfile.glob(pattern))
+        return data_files(patterns)
 
     # ---- inside
 

@@ -28,7 +28,9 @@ from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
+from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
+from polytrainer.executors.export.loadable import loadable
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.monitors import ModelSelection
@@ -88,6 +90,8 @@ class EstimatorTrainer(BaseTrainer):
             self.log_banner({**facts, "resumed": f"from step {resumed_from}"} if resumed_from else facts)
             with self.timings.of(timings.TRAINING):
                 history = self.train(estimator, resumed_from)
+            if not is_chief():  # who evaluates and saves what all of them have trained
+                return TrainResult({}, framework="estimator")
             steps = int(estimator.get_variable_value("global_step"))
             with Termination.exits_at_once(steps):  # all that follows can be done again from the last checkpoint
                 metrics, parity = self._finish(estimator, history, steps)
@@ -333,8 +337,9 @@ class EstimatorTrainer(BaseTrainer):
         for parent, _, names in list(fileio.walk(folder)):
             for name in names:
                 if name.startswith("events.out.tfevents."):
-                    target = os.path.join(self.fn_args.model_run_dir, "logs", os.path.relpath(parent, folder), name)
-                    io_utils.copy_file(os.path.join(parent, name), os.path.normpath(target), overwrite=True)
+                    inside = os.path.normpath(os.path.join(os.path.relpath(parent, folder), name))
+                    target = os.path.join(self.fn_args.model_run_dir, "logs", inside)  # perhaps file://…
+                    io_utils.copy_file(os.path.join(parent, name), target, overwrite=True)
 
 
 def _transformed_output(features: dict[str, Any]) -> Any:
@@ -357,7 +362,8 @@ def _dense(tensor: Any) -> Any:
 def _check(path: str, raw: Sequence[bytes]) -> None:
     """Loads a model back and calls it on raw examples."""
     try:
-        signatures = tf.saved_model.load(path).signatures
+        with loadable(path) as folder:
+            signatures = tf.saved_model.load(folder).signatures
         signature = signatures["predict"] if "predict" in signatures else signatures["serving_default"]
         outputs = signature(examples=tf.constant(list(raw)))
         finite = all(bool(np.all(np.isfinite(value))) for value in outputs.values() if value.dtype.is_floating)

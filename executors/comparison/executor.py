@@ -9,7 +9,10 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact
 
 from polytrainer.proto import args as args_lib
-from polytrainer.proto import comparator_args
+from polytrainer.proto import (
+    artifacts,  # noqa: F401 - where MLMD alone knows a type, TFX finds its class among those that are imported
+    comparator_args,
+)
 from polytrainer.proto import comparator_keys as keys
 from polytrainer.proto.comparator_pb2 import ComparatorArgs
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.export.loadable import loadable
 from polytrainer.executors.export.parity import difference
 from polytrainer.executors.export.signatures import SERVING, named_outputs
 from polytrainer.proto.problems import Problem
@@ -19,17 +19,6 @@ def write(module: Any, path: str, signatures: Mapping[str, Any]) -> None:
     import tensorflow as tf
 
     tf.saved_model.save(module, path, signatures=dict(signatures))
-
-
-def copy(source: str, target: str) -> None:
-    """Copies a folder, on any file system that TensorFlow knows."""
-    from tensorflow.io import gfile
-
-    for folder, _, files in gfile.walk(source):
-        into = os.path.join(target, os.path.relpath(folder, source))
-        gfile.makedirs(into)
-        for name in files:
-            gfile.copy(os.path.join(folder, name), os.path.join(into, name), overwrite=True)
 
 
 def check(
@@ -61,7 +50,8 @@ def check(
 
     worst = 0.0
     try:
-        loaded = tf.saved_model.load(path)
+        with loadable(path) as folder:
+            loaded = tf.saved_model.load(folder)
         for some in (stored[:1], stored):
             wanted = named_outputs(expected(some))
             got = predict(loaded, some) if predict else loaded.predict_stored(tf.constant(list(some)))

@@ -6,6 +6,8 @@ import heapq
 import os
 from dataclasses import dataclass
 
+from polytrainer.executors.data.files import files_in
+
 MOST_ROWS = 50_000
 MOST_BYTES = 32 * 2**20
 _BATCH = 64  # rows may be large
@@ -45,7 +47,7 @@ def sample(folder: str, split: str, most_rows: int = MOST_ROWS, most_bytes: int 
     import numpy as np
     import tensorflow as tf
 
-    files = sorted(tf.io.gfile.glob(os.path.join(folder, f"Split-{split}", "*")))
+    files = files_in(os.path.join(folder, f"Split-{split}"))
     random, limit = np.random.default_rng(_SEED), 1.0
     kept: list[tuple[float, int, bytes]] = []  # a heap whose first has the largest number
     count = size = 0

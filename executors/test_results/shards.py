@@ -57,8 +57,20 @@ def shard(folder: str, split: str, ranks: Ranks | None = None) -> Iterator[Calla
         yield writer.write
     ranks.wait()
     if ranks.rank == 0:
-        gfile.rename(partial, whole)
+        _rename(partial, whole)
     ranks.wait()
+
+
+def _rename(partial: str, whole: str) -> None:
+    """Renames a folder; file by file where a file system, such as ram://, leaves them behind."""
+    from tensorflow.io import gfile
+
+    files = gfile.listdir(partial)
+    gfile.rename(partial, whole)
+    for name in files:
+        if not gfile.exists(os.path.join(whole, name)):
+            gfile.makedirs(whole)
+            gfile.rename(os.path.join(partial, name), os.path.join(whole, name))
 
 
 def written_splits(folder: str) -> list[str]:

@@ -14,10 +14,12 @@ ARGS = {"task": "REGRESSION", "label_key": "label"}
 RANKING = {**ARGS, "task": "RANKING", "query_key": "query"}
 
 
-def channels():
+def channels(results=None):
     from tfx.types import Channel, standard_artifacts
 
-    return Channel(type=standard_artifacts.Examples), Channel(type=standard_artifacts.Model)
+    import polytrainer
+
+    return Channel(type=results or polytrainer.TestResults), Channel(type=standard_artifacts.Model)
 
 
 def comparator(**changes):
@@ -31,10 +33,10 @@ def test_candidates_become_inputs_by_name():
 
     import polytrainer
 
-    trainer = polytrainer.Trainer(examples=channels()[0], run_fn="a.run_fn")
+    trainer = polytrainer.Trainer(examples=channels(standard_artifacts.Examples)[0], run_fn="a.run_fn")
     node = comparator(candidates={"torch": trainer, "keras": channels()}, baseline=channels())
     assert {key: channel.type for key, channel in node.spec.inputs.items()} == {
-        key: standard_artifacts.Model if "model" in key else standard_artifacts.Examples
+        key: standard_artifacts.Model if "model" in key else polytrainer.TestResults
         for key in (
             "test_results_torch", "model_torch", "test_results_keras", "model_keras", "baseline_results",
             "baseline_model",
@@ -43,6 +45,29 @@ def test_candidates_become_inputs_by_name():
     assert list(node.outputs) == ["blessing", "comparison", "best_model"]
     assert json.loads(node.spec.exec_properties["comparator_args"]) == ARGS
     assert node.spec.inputs["model_torch"] is trainer.outputs["model"]
+
+
+def test_test_results_of_type_examples_are_compared_beside_others():
+    """A store that is older than the type, and Trainers with `test_results_as_examples`."""
+    from tfx.types import standard_artifacts
+
+    import polytrainer
+
+    older = channels(standard_artifacts.Examples)
+    node = comparator(candidates={"new": channels(), "old": older}, baseline=older)
+    assert {key: channel.type for key, channel in node.spec.inputs.items() if "results" in key} == {
+        "test_results_new": polytrainer.TestResults,
+        "test_results_old": standard_artifacts.Examples,
+        "baseline_results": standard_artifacts.Examples,
+    }
+
+
+def test_a_channel_of_another_type_holds_no_test_results():
+    from tfx.types import standard_artifacts
+
+    match = r"candidates\['a'\]: got a channel of Schema for the test results; expected one of polytrainer.TestResults"
+    with pytest.raises(TypeError, match=match):
+        comparator(candidates={"a": channels(standard_artifacts.Schema)})
 
 
 @pytest.mark.parametrize(
@@ -128,7 +153,7 @@ def test_in_a_pipeline_the_blessed_model_becomes_the_baseline_of_the_next_run(tm
             strategy_class=LatestBlessedResults,
             model=tfx.dsl.Channel(type=artifacts.Model),
             model_blessing=tfx.dsl.Channel(type=artifacts.ModelBlessing),
-            test_results=tfx.dsl.Channel(type=artifacts.Examples),
+            test_results=tfx.dsl.Channel(type=polytrainer.TestResults),
         ).with_id("latest")
         baseline = latest.outputs["test_results"], latest.outputs["model"]
         compare = polytrainer.ModelComparator(candidates=trainers, baseline=baseline, args=ARGS)
@@ -167,12 +192,13 @@ import pathlib, shutil
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
+import polytrainer
 
 @component
 def tiny(
     source: Parameter[str],
     model: OutputArtifact[standard_artifacts.Model],
-    test_results: OutputArtifact[standard_artifacts.Examples],
+    test_results: OutputArtifact[polytrainer.TestResults],
 ):
     shutil.copytree(pathlib.Path(source, "model"), model.uri, dirs_exist_ok=True)
     shutil.copytree(pathlib.Path(source, "results"), test_results.uri, dirs_exist_ok=True)

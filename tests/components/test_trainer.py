@@ -50,11 +50,11 @@ def described(component):
 
 
 def beside_tfx(tfx, Trainer, **arguments):
-    from tfx.types import standard_artifacts
+    import polytrainer
 
     theirs, ours = tfx.components.Trainer(**arguments), Trainer(**arguments)
     expected = described(theirs)
-    expected["outputs"]["test_results"] = standard_artifacts.Examples  # ours, beside theirs
+    expected["outputs"]["test_results"] = polytrainer.TestResults  # ours, beside theirs
     assert described(ours) == expected
     return ours
 
@@ -173,7 +173,7 @@ def test_our_own_args(Trainer, channels):
     ("arguments", "match"),
     [
         ({"train_args": {"num_steps": 1, "num_epochs": 1}}, "at most one of num_steps and num_epochs"),
-        ({"train_args": {"num_steps": -1}}, r"train_args\.num_steps: got -1"),
+        ({"train_args": {"num_epochs": -1}}, r"train_args\.num_epochs: got -1"),
         ({"train_args": {"num_stepz": 1}}, 'train_args: .*"num_stepz"'),
         ({"eval_args": {"test_splits": ["train"]}}, r"eval_args\.test_splits"),
     ],
@@ -222,6 +222,25 @@ def test_extra_inputs_are_inputs_of_the_node(tfx, Trainer, channels):
 def test_extra_inputs_that_are_none(Trainer, channels, extra, error, match):
     with pytest.raises(error, match=match):
         Trainer(examples=channels["examples"], module_file="/a/m.py", extra_inputs=extra)
+
+
+def test_test_results_are_examples_where_that_is_asked_for(tfx, Trainer, channels):
+    from tfx.types import standard_artifacts
+
+    trainer = Trainer(examples=channels["examples"], module_file="/a/m.py", test_results_as_examples=True)
+    assert trainer.outputs["test_results"].type is standard_artifacts.Examples
+    assert Trainer(examples=channels["examples"], module_file="/a/m.py").outputs["test_results"].type.TYPE_NAME == (
+        "polytrainer.TestResults"
+    )
+    tfx.components.StatisticsGen(examples=trainer.outputs["test_results"])
+
+
+def test_test_results_as_examples_where_there_are_none(tfx, Trainer, channels):
+    class MyTrainer(Trainer):
+        SPEC_CLASS = tfx.components.Trainer.SPEC_CLASS
+
+    with pytest.raises(ValueError, match=r"outputs are \['model', 'model_run'\]; expected one with 'test_results'"):
+        MyTrainer(examples=channels["examples"], module_file="/a/m.py", test_results_as_examples=True)
 
 
 def test_a_subclass_may_have_its_own_spec_and_executor(tfx, Trainer, channels):
@@ -301,3 +320,5 @@ def test_it_compiles_for_kubeflow_with_runtime_parameters_and_extra_inputs(tfx, 
     inputs = spec["root"]["dag"]["tasks"]["Trainer"]["inputs"]
     assert {"examples", "extra_inputs_more"} <= set(inputs["artifacts"])
     assert inputs["parameters"]["train_args"] == {"componentInputParameter": "train-args"}
+    outputs = spec["components"]["Trainer"]["outputDefinitions"]["artifacts"]
+    assert "title: polytrainer.TestResults\n" in outputs["test_results"]["artifactType"]["instanceSchema"]

@@ -225,6 +225,27 @@ def test_the_latest_blessed_model_is_where_the_next_run_starts(tmp_path, importe
     assert "1 layers loaded (out)" in capfd.readouterr().out
 
 
+def test_the_newest_examples_are_those_that_came_in_and_not_the_test_results(tmp_path, importer, saves_a_model):
+    """A rolling window trains on the newest Examples of the store; a Trainer must not add any."""
+    from tfx import v1 as tfx
+
+    from polytrainer import Trainer
+
+    newest = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+        examples=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Examples),
+    ).with_id("newest")
+    newest.add_upstream_node(importer)
+    for steps in (1, 2):
+        trainer = Trainer(
+            module_file=saves_a_model, examples=newest.outputs["examples"], train_args={"num_steps": steps}
+        )
+        store = run(tmp_path, [importer, newest, trainer])
+        assert len(live(store, "Model")) == steps
+    assert len(live(store, "Examples")) == 1
+    assert len(live(store, "polytrainer.TestResults")) == 2
+
+
 @pytest.mark.parametrize(
     ("source", "match"),
     [

@@ -151,38 +151,46 @@ def test_a_custom_config_that_is_no_json(node, saves_a_model):
     refused(node, "custom_config: got '{'", module_file=saves_a_model, custom_config="{")
 
 
+@pytest.fixture
+def trainer_class(module_file):
+    """A module_file whose run_fn is a trainer's: polytrainer itself reads what the node is given."""
+    return module_file(
+        "from polytrainer import KerasTrainer\nclass Mine(KerasTrainer): ...\nrun_fn = Mine().run_fn", "trainer_class"
+    )
+
+
 def shard(node, split="train"):
     return node.examples_uri / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
 
 
-def test_a_shard_of_zero_bytes(node, saves_a_model):
+def test_a_shard_of_zero_bytes(node, trainer_class):
     shard(node).write_bytes(b"")
-    refused(node, r"Split-train/data_tfrecord.*: got a file of 0 bytes", module_file=saves_a_model)
+    refused(node, r"Split-train/data_tfrecord.*: got a file of 0 bytes", module_file=trainer_class)
 
 
-def test_a_truncated_gzip(node, saves_a_model):
+def test_a_truncated_gzip(node, trainer_class):
     shard(node).write_bytes(shard(node).read_bytes()[:-5])
-    refused(node, "cut short after 8 records.*expected a whole file", module_file=saves_a_model)
+    refused(node, "cut short after 8 records.*expected a whole file", module_file=trainer_class)
 
 
-def test_garbage_instead_of_records(node, saves_a_model):
+def test_garbage_instead_of_records(node, trainer_class):
     shard(node, "eval").write_bytes(gzip.compress(b"these are no TFRecords, " * 10))
-    refused(node, "Split-eval/.*: got data that cannot be read .*corrupted record", module_file=saves_a_model)
+    refused(node, "Split-eval/.*: got data that cannot be read .*corrupted record", module_file=trainer_class)
 
 
-def test_a_file_that_is_not_compressed_though_its_name_says_so(node, saves_a_model):
+def test_a_file_that_is_not_compressed_though_its_name_says_so(node, trainer_class):
     shard(node).write_bytes(gzip.decompress(shard(node).read_bytes()))
-    refused(node, "cannot be read.*expected gzipped TFRecords", module_file=saves_a_model)
+    refused(node, "cannot be read.*expected gzipped TFRecords", module_file=trainer_class)
 
 
-def test_a_split_without_files(node, saves_a_model):
+def test_a_split_without_files(node, trainer_class):
     shard(node).unlink()
-    refused(node, "no file for the split 'train'", module_file=saves_a_model)
+    refused(node, "no file for the split 'train'", module_file=trainer_class)
 
 
-def test_a_split_without_examples(node, saves_a_model):
+def test_a_split_without_examples(node, trainer_class):
     shard(node).write_bytes(gzip.compress(b""))
-    refused(node, "no example in the split 'train'", module_file=saves_a_model)
+    refused(node, "no example in the split 'train'", module_file=trainer_class)
 
 
 def test_no_examples_at_all(node, saves_a_model):
@@ -195,24 +203,31 @@ def test_no_examples_at_all(node, saves_a_model):
     [
         ({}, "no folder at"),
         ({"a.pbtxt": "", "b.pbtxt": ""}, r"2 files in .*: \['a.pbtxt', 'b.pbtxt'\]; expected one schema.pbtxt"),
-        ({"schema.pbtxt": "this is { no schema"}, "which is not a schema"),
-        ({"schema.pbtxt": 'feature { name: "x" kind: FLOAT }'}, r'which is not a schema .*"kind"'),
     ],
 )
-def test_a_schema_that_is_missing_double_or_wrong(node, saves_a_model, files, match):
+def test_a_schema_that_is_missing_or_double(node, saves_a_model, files, match):
     node.give("schema", "Schema", "schema", files)
     refused(node, f"schema: got .*{match}", module_file=saves_a_model)
 
 
-@pytest.mark.parametrize(("content", "match"), [("{", "not JSON"), ("[1]", "holds a list")])
-def test_hyperparameters_that_are_no_json_object(node, saves_a_model, content, match):
-    node.give("hyperparameters", "HyperParameters", "hp", {"best.txt": content})
-    refused(node, f"hyperparameters: got .*{match}", module_file=saves_a_model)
+@pytest.mark.parametrize(
+    ("content", "match"), [("this is { no schema", ""), ('feature { name: "x" kind: FLOAT }', r' .*"kind"')]
+)
+@pytest.mark.parametrize("reader", ["trainer_class", "trainer_fn"])
+def test_a_schema_that_cannot_be_read(node, trainer_class, module_file, content, match, reader):
+    node.give("schema", "Schema", "schema", {"schema.pbtxt": content})
+    source = trainer_class if reader == "trainer_class" else module_file("def trainer_fn(fn_args, schema): ...", reader)
+    refused(node, f"schema: got .*which is not a schema{match}", module_file=source)
 
 
-def test_a_transform_graph_that_is_not_whole(node, saves_a_model):
+def test_hyperparameters_that_are_no_json(node, saves_a_model):
+    node.give("hyperparameters", "HyperParameters", "hp", {"best.txt": "{"})
+    refused(node, "hyperparameters: got .*not JSON", module_file=saves_a_model)
+
+
+def test_a_transform_graph_that_is_not_whole(node, trainer_class):
     node.give("transform_graph", "TransformGraph", "graph", {"transform_fn/saved_model.pb": ""})
-    refused(node, "transform_graph: got no transformed_metadata in", module_file=saves_a_model)
+    refused(node, "transform_graph: got no transformed_metadata in", module_file=trainer_class)
 
 
 def test_statistics_that_are_not_there(node, saves_a_model):
@@ -221,9 +236,9 @@ def test_statistics_that_are_not_there(node, saves_a_model):
     refused(node, f"statistics: got .*{folder}.*the output of a StatisticsGen", module_file=saves_a_model)
 
 
-def test_a_base_model_that_was_cleaned_up(node, saves_a_model):
+def test_a_base_model_that_was_cleaned_up(node, trainer_class):
     node.give("base_model", "Model", "base", {})
-    refused(node, "base_model: got no serving model at", module_file=saves_a_model)
+    refused(node, "base_model: got no serving model at", module_file=trainer_class)
 
 
 def test_all_problems_come_at_once_the_users_code_included(node, module_file):

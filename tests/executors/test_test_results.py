@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results import TORCH, read
+from results import TORCH, publish_as_examples, read
 
 pytestmark = pytest.mark.line
 
@@ -66,6 +66,7 @@ def probabilities_served(node):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_example_is_there_once_with_what_the_model_says_of_it(tested_node, module_file, without_model, backend):
+    publish_as_examples(tested_node)
     told = train(tested_node, module_file, BACKENDS[backend])
     added = {"prediction", "predicted_class", "predicted_class_name"}
     assert [{k: v for k, v in row.items() if k not in added} for row in told] == tested_node.stored()
@@ -105,6 +106,7 @@ def test_two_classes_are_one_probability_and_statistics_gen_reads_them(tested_no
     source = source.replace("sparse_categorical_accuracy", "accuracy")
     for path in tested_node.examples_uri.rglob("*.gz"):
         splits.write(path, [{**row, "label": [min(*row["label"], 1)]} for row in read(path)])
+    publish_as_examples(tested_node)
     told = train(tested_node, module_file, source, "binary")
     wide = {len(row["prediction"]) for row in told}
     assert wide == {1}

@@ -64,15 +64,20 @@ def test_args_that_make_sense_have_no_problems():
     assert args.check(TrainArgs(num_epochs=3, batch_size=32), EvalArgs(test_splits=["test"])) == []
 
 
-@pytest.mark.parametrize("field", ["num_steps", "num_epochs", "batch_size", "log_every_n_steps"])
+@pytest.mark.parametrize("field", ["num_epochs", "batch_size", "log_every_n_steps"])
 def test_a_negative_count_is_a_problem(field):
     [problem] = args.check(TrainArgs(**{field: -1}), EvalArgs())
     assert str(problem).startswith(f"train_args.{field}: got -1; expected a positive number of")
 
 
-def test_negative_eval_steps_are_a_problem():
-    [problem] = args.check(TrainArgs(), EvalArgs(num_steps=-2))
-    assert problem.where == "eval_args.num_steps"
+def test_negative_steps_are_a_problem_of_the_trainer_classes_alone():
+    """TFX hands them on, and a run_fn of one's own may mean "all there are"."""
+    given_args = TrainArgs(num_steps=-1), EvalArgs(num_steps=-2)
+    assert args.check(*given_args) == []
+    assert [problem.where for problem in args.check_for_trainers(*given_args)] == [
+        "train_args.num_steps",
+        "eval_args.num_steps",
+    ]
 
 
 def test_steps_and_epochs_together_contradict_each_other():
@@ -80,9 +85,16 @@ def test_steps_and_epochs_together_contradict_each_other():
     assert "num_steps=5 and num_epochs=2; expected at most one" in str(problem)
 
 
-def test_the_same_split_twice_is_a_problem():
-    [problem] = args.check(TrainArgs(splits=["a", "b", "a"]), EvalArgs())
+def test_the_same_split_twice_is_a_problem_of_the_trainer_classes_alone():
+    given_args = TrainArgs(splits=["a", "b", "a"]), EvalArgs()
+    assert args.check(*given_args) == []
+    [problem] = args.check_for_trainers(*given_args)
     assert problem.where == "train_args.splits"
+
+
+def test_a_split_without_a_name_is_a_problem():
+    [problem] = args.check(TrainArgs(splits=["a", ""]), EvalArgs())
+    assert "expected names, none of them empty" in str(problem)
 
 
 def test_training_on_a_test_split_is_a_problem():
@@ -91,7 +103,7 @@ def test_training_on_a_test_split_is_a_problem():
 
 
 def test_every_problem_is_reported_not_only_the_first():
-    assert len(args.check(TrainArgs(num_steps=-1, batch_size=-1), EvalArgs(num_steps=-1))) == 3
+    assert len(args.check(TrainArgs(num_epochs=-1, batch_size=-1), EvalArgs(batch_size=-1))) == 3
 
 
 @pytest.mark.parametrize(
@@ -135,8 +147,9 @@ def test_the_better_direction_of_a_metric_follows_from_its_name(stopping, mode):
 def test_checking_never_fails_and_parsing_is_the_inverse_of_serializing(splits, num_steps, num_epochs):
     train_args = TrainArgs(splits=splits, num_steps=num_steps, num_epochs=num_epochs)
     problems = args.check(train_args, EvalArgs())
-    if num_steps < 0 or num_epochs < 0 or (num_steps > 0 and num_epochs > 0):
+    if num_epochs < 0 or (num_steps > 0 and num_epochs > 0):
         assert problems
+    assert bool(args.check_for_trainers(train_args, EvalArgs())) == (num_steps < 0 or len(set(splits)) < len(splits))
     assert args.parse(train_args, TrainArgs) == train_args
 
 

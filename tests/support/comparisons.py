@@ -56,6 +56,8 @@ def comparison_in(tmp_path):
     """The same in any folder, for fixtures that several tests share."""
     from tfx.types import artifact_utils, standard_artifacts
 
+    from polytrainer import TestResults
+
     outputs = {
         "blessing": standard_artifacts.ModelBlessing(),
         "comparison": standard_artifacts.ModelEvaluation(),
@@ -67,7 +69,7 @@ def comparison_in(tmp_path):
     inputs = {}
 
     def give(name, rows, split="test", **more_splits):
-        results, model = standard_artifacts.Examples(), standard_artifacts.Model()
+        results, model = TestResults(), standard_artifacts.Model()
         results.uri, model.uri = str(tmp_path / f"results_{name}"), str(tmp_path / f"model_{name}")
         model.id = 100 + len(inputs)
         model.set_string_custom_property("framework", f"framework of {name}")

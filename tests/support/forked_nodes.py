@@ -19,6 +19,7 @@ import tensorflow  # noqa: F401
 import tensorflow_model_analysis  # noqa: F401
 from tfx.types import standard_artifacts
 
+from polytrainer import TestResults
 from polytrainer.executors import verify
 from polytrainer.executors.generic_executor import GenericExecutor
 from polytrainer.executors.report import node as report
@@ -54,7 +55,7 @@ def run(told):
     outputs = {
         "model": [standard_artifacts.Model()],
         "model_run": [standard_artifacts.ModelRun()],
-        "test_results": [standard_artifacts.Examples()],
+        "test_results": [TestResults()],
     }
     for key, [artifact] in outputs.items():
         artifact.uri = str(folder / key / told["number"])

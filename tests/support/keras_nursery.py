@@ -17,7 +17,7 @@ import tensorflow as tf  # noqa: F401
 import tensorflow_transform.tf_metadata.schema_utils  # noqa: F401
 from tfx.types import standard_artifacts
 
-from polytrainer import KerasTrainer
+from polytrainer import KerasTrainer, TestResults
 from polytrainer.executors import fn_args, preflight, publish, training, verify  # noqa: F401
 from polytrainer.executors.backends import testing
 from polytrainer.executors.backends.keras import callbacks
@@ -67,7 +67,7 @@ def run(node, number, properties, die, env):
     outputs = {
         "model": standard_artifacts.Model(),
         "model_run": standard_artifacts.ModelRun(),
-        "test_results": standard_artifacts.Examples(),
+        "test_results": TestResults(),
     }
     for key, artifact in outputs.items():
         artifact.uri = str(folder / key / str(number))

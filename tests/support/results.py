@@ -50,13 +50,23 @@ def read(pattern):
         yield {name: list(getattr(each, each.WhichOneof("kind")).value) for name, each in features.items()}
 
 
+def publish_as_examples(node):
+    """Makes the node's test results TFX's Examples, as `Trainer(test_results_as_examples=True)` does."""
+    from tfx.types import standard_artifacts
+
+    artifact = standard_artifacts.Examples()
+    artifact.uri = node.test_results.uri
+    node.test_results = artifact
+    node.output_dict["test_results"] = [artifact]
+
+
 @pytest.fixture
 def with_results(tmp_path):
     """Gives a node the output `test_results`, and `told(split)` and `stored(split)`: what is written, what was read."""
-    from tfx.types import standard_artifacts
+    from polytrainer import TestResults
 
     def give(node):
-        artifact = standard_artifacts.Examples()
+        artifact = TestResults()
         artifact.uri = str(tmp_path / "test_results")
         Path(artifact.uri).mkdir()
         node.output_dict["test_results"] = [artifact]
@@ -89,7 +99,7 @@ def tested_node(node, splits, with_results):
 
 @pytest.fixture(scope="session")
 def without_model(tmp_path_factory):
-    """TFX's own Evaluator without a model: `without_model(test_results, config, split)` → metrics by slice."""
+    """TFX's own Evaluator without a model: `without_model(examples, config, split)` → metrics by slice."""
 
     def evaluate(artifact, config, split="test"):
         import tensorflow_model_analysis as tfma

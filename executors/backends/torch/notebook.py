@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polytrainer.executors.backends.code_signature import code_signature
 from polytrainer.executors.checkpoints import data_signature, fingerprint
+from polytrainer.executors.data.files import matching_files
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.run_args import RunArgs
 from polytrainer.proto import args
@@ -52,7 +53,11 @@ def run_args(
     told.MergeFrom(args.parse(more_train_args, TrainArgs))
     told_eval = args.parse(eval_args, EvalArgs)
     told_export = ExportArgs(formats=["TORCH"]) if export_args is None else args.parse(export_args, ExportArgs)
-    if problems := [*args.check(told, told_eval), *export_args_lib.check(told_export)]:
+    if problems := [
+        *args.check(told, told_eval),
+        *args.check_for_trainers(told, told_eval),
+        *export_args_lib.check(told_export),
+    ]:
         raise PreflightError(problems)
     args.resolve_aliases(told)
     told.splits[:] = told.splits or ["train"]
@@ -111,11 +116,9 @@ def _content(schema: Any) -> str:
 
 def _files(splits: Iterable[Any]) -> Iterator[str]:
     """The files behind patterns."""
-    from tensorflow.io import gfile
-
     for patterns in splits:
         for pattern in _patterns(patterns):
-            yield from gfile.glob(pattern)
+            yield from matching_files(pattern)
 
 
 def _schema_path(schema: Any, root: Path) -> str | None:

@@ -19,6 +19,7 @@ from polytrainer.executors.data.errors import DataError
 from polytrainer.executors.data.examples import filler, first_examples
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import parity, preprocessing, saved_model
+from polytrainer.executors.export.loadable import copy
 from polytrainer.executors.export.program_features import ProgramFeatures
 from polytrainer.executors.export.signatures import named_outputs, signatures
 from polytrainer.proto import export_args
@@ -128,7 +129,7 @@ def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.Expo
             export_args.tolerance(told.export_args, told.train_args.precision),
             lambda loaded, some: loaded.model(made.features.of_stored(tf.constant(list(some)))),
         )
-    saved_model.copy(told.serving_model_dir, told.eval_model_dir)
+    copy(told.serving_model_dir, told.eval_model_dir)
     return worst
 
 

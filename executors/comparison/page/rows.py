@@ -11,6 +11,7 @@ from polytrainer.executors.comparison import forms
 from polytrainer.executors.comparison.checks import Checked
 from polytrainer.executors.comparison.participants import Participant
 from polytrainer.executors.comparison.rows import Reader, group_of, parsed
+from polytrainer.executors.data.files import files_in
 from polytrainer.executors.report.outcomes import Outcomes, Task, of_arrays
 from polytrainer.proto import comparator_args
 from polytrainer.proto.comparator_args import BINARY, MULTICLASS, MULTILABEL, REGRESSION
@@ -77,7 +78,7 @@ def _records(folder: str) -> Iterator[bytes]:
     """Of all files of a folder, compressed or not, as Beam reads them."""
     import tensorflow as tf
 
-    for file in sorted(tf.io.gfile.glob(f"{folder}/*")):
+    for file in files_in(folder):
         records = tf.data.TFRecordDataset(file, "GZIP" if file.endswith(".gz") else "")
         for batch in records.batch(_BATCH).as_numpy_iterator():
             yield from batch

@@ -10,6 +10,7 @@ import numpy as np
 
 from polytrainer.executors.export.formats import reason
 from polytrainer.executors.export.formats.source import SIGNATURE, Arrays
+from polytrainer.executors.export.loadable import loadable
 from polytrainer.proto import export_args
 from polytrainer.proto.problems import Problem
 
@@ -41,7 +42,8 @@ def from_saved_model(saved_model: str, path: str, opset: int, features: Arrays) 
     import tensorflow as tf
     from tf2onnx import convert, tf_loader
 
-    loaded = tf.saved_model.load(saved_model)  # owns the signature's variables
+    with loadable(saved_model) as folder:
+        loaded = tf.saved_model.load(folder)  # owns the signature's variables
     signature = loaded.signatures[SIGNATURE]
     # names of TensorFlow's that it takes for nodes and arguments; the features' need not be such
     given = {

@@ -51,6 +51,17 @@ def test_it_trains_exports_and_tells_steps_and_metrics(node, module_file):
     assert (Path(node.model_run.uri) / "Format-Serving" / "checkpoint").exists()
 
 
+def test_a_worker_that_is_not_the_chief_leaves_no_model(node, module_file, monkeypatch):
+    from polytrainer.executors.backends import estimator
+    from polytrainer.executors.distributed import ranks
+
+    for module in (ranks, estimator):
+        monkeypatch.setattr(module, "is_chief", lambda: False)
+    node.run(module_file=module_file(ESTIMATOR % "exporter"))
+    assert not list(Path(node.model.uri).iterdir())
+    assert (Path(node.model_run.uri) / "Format-Serving" / "checkpoint").exists()
+
+
 def test_it_trains_without_a_schema_which_tfx_own_executor_cannot(node, module_file):
     assert "schema" not in node.input_dict
     node.run(module_file=module_file(ESTIMATOR % "exporter"))

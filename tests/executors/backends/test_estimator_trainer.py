@@ -82,6 +82,18 @@ def test_the_eval_model_is_an_eval_saved_model_where_tfma_has_one(estimator_node
     assert ("serve" in tags) is not is_native()
 
 
+def test_a_worker_that_is_not_the_chief_leaves_no_model(estimator_node, monkeypatch):
+    """It trains, and the chief evaluates, tests and saves."""
+    from polytrainer.executors.backends import estimator_trainer
+    from polytrainer.executors.distributed import ranks
+
+    for module in (ranks, estimator_trainer):
+        monkeypatch.setattr(module, "is_chief", lambda: False, raising=False)
+    estimator_node.run()
+    assert not list(Path(estimator_node.model.uri).iterdir())
+    assert not Path(estimator_node.model_run.uri, "trainer_state.json").exists()
+
+
 def test_the_same_seed_gives_the_same_metrics(estimator_node):
     import shutil
 

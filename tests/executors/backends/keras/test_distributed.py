@@ -32,6 +32,8 @@ RUN = """
 import json, sys
 from pathlib import Path
 from tfx.types import standard_artifacts
+
+from polytrainer import TestResults
 from polytrainer.executors.generic_executor import GenericExecutor
 
 root, output, properties = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -40,7 +42,7 @@ examples.uri, schema.uri = str(root / "examples"), str(root / "schema")
 examples.split_names = '["train", "eval"]'
 model, model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
 model.uri, model_run.uri = str(output / "model" / "1"), str(output / "model_run" / "1")
-results = standard_artifacts.Examples()
+results = TestResults()
 results.uri = str(output / "test_results")
 inputs = {"examples": [examples], "schema": [schema]}
 outputs = {"model": [model], "model_run": [model_run], "test_results": [results]}
