@@ -10,6 +10,8 @@ from absl import logging
 
 from polytrainer.executors.data import anomalies, diagnosis
 from polytrainer.executors.data.anomalies import INFINITE, MISSING, NAN, Anomaly
+from polytrainer.executors.data.feature_specs import FeatureSpec
+from polytrainer.executors.data.parsing import Parser
 from polytrainer.executors.errors import PreflightError
 from polytrainer.proto.problems import Problem
 
@@ -21,14 +23,21 @@ Anomalies = dict[str, list[Anomaly]]  # by split
 
 
 def find(trainer: BaseTrainer) -> Anomalies:
-    """The anomalies of the training splits, and of each split that is evaluated or tested on."""
+    """The anomalies of the training splits, and of each split that is evaluated or tested on.
+
+    Raises:
+        PreflightError: If an example cannot be parsed.
+    """
     transform = trainer._transform_layer if trainer._is_raw else None
     found: dict[tuple[str, ...], list[Anomaly]] = {}
     by_split: Anomalies = {}
     for split, patterns in _patterns(trainer).items():
         files = tuple(trainer.files(patterns))
         if files not in found:
-            found[files] = anomalies.find_anomalies(files, trainer._stored_spec, transform)
+            try:
+                found[files] = anomalies.find_anomalies(files, trainer._stored_spec, transform)
+            except diagnosis.failures() as error:
+                raise PreflightError([_parse_problem(files, trainer._stored_spec, error)]) from error
         by_split[split] = found[files]
     return by_split
 
@@ -42,8 +51,8 @@ def check_sizes(trainer: BaseTrainer, default_input_fn: Any) -> list[Problem]:
     """
     try:
         by_split = trainer._anomalies
-    except diagnosis.failures():
-        return []  # the first examples are parsed next, or the training says which example it is
+    except PreflightError as error:
+        return list(error.problems)
     problems: dict[tuple[str, str], Problem] = {}
     for split, found in by_split.items():
         for anomaly in found:
@@ -155,6 +164,12 @@ def _patterns(trainer: BaseTrainer) -> dict[str, Sequence[str]]:
 
 def _title(split: str) -> str:
     return "training data" if split == TRAIN else f"split {split!r}"
+
+
+def _parse_problem(files: Sequence[str], spec: FeatureSpec, error: Exception) -> Problem:
+    """Which example cannot be parsed, and why."""
+    compression = "GZIP" if files[0].endswith(".gz") else ""
+    return diagnosis.explain(files, compression, Parser(spec, {}, None), error).problem
 
 
 def _size_problem(anomaly: Anomaly, split: str, feature: Any) -> Problem:
