@@ -162,7 +162,7 @@ def test_nan_that_the_schema_allows_trains_and_publishes_nothing(trainer, train)
 def test_weights_that_became_nan_behind_a_finite_loss_are_not_published(trainer, train):
     from polytrainer.executors.errors import TrainingError
 
-    match = r"Nothing is published: the trained model: got 8 weights that are NaN or infinite: 4 of .*hidden"
+    match = r"Nothing is published: the trained model: got 4 weights that are NaN or infinite: 4 of hidden"
     with pytest.raises(TrainingError, match=match):
         train(trainer, train={5: (NAN, 1.0)}, x="float_domain { disallow_nan: false }")
 
