@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import logging
 
-from polytrainer.executors.backends import testing, user_arguments
+from polytrainer.executors.backends import data_checks, testing, user_arguments
 from polytrainer.executors.backends.example_weights import (
     LABELS_AT_ONCE,
     balanced_weights,
@@ -23,9 +23,10 @@ from polytrainer.executors.backends.example_weights import (
     weight_of_examples,
     weights_of_classes,
 )
-from polytrainer.executors.data import dataset, examples, feature_specs
+from polytrainer.executors.data import dataset, example_parsing, examples, feature_specs
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.data.files import data_files
+from polytrainer.executors.data.schema_from_spec import with_spec
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export.signatures import Interface, interface
 from polytrainer.executors.frameworks import version_of
@@ -114,6 +115,7 @@ class BaseTrainer:
     # what is worked out anew for each run
     _BOUND: tuple[str, ...] = (
         "schema",
+        "_given_schema",
         "transform_output",
         "feature_spec",
         "schedule",
@@ -122,6 +124,7 @@ class BaseTrainer:
         "_transform_layer",
         "timings",
         "_weight_by_class",
+        "_anomalies",
     )
 
     def __init__(
@@ -265,7 +268,12 @@ class BaseTrainer:
 
     @cached_property
     def schema(self) -> schema_pb2.Schema | None:
-        """The schema of the features that the model sees."""
+        """The schema of the features that the model sees; it says of them what `feature_spec` says."""
+        return None if self._given_schema is None else with_spec(self._given_schema, self.feature_spec)
+
+    @cached_property
+    def _given_schema(self) -> schema_pb2.Schema | None:
+        """The schema as the Trainer or the transform graph has it."""
         if self.transform_output:
             return self.transform_output.transformed_metadata.schema
         return feature_specs.read_schema(self.fn_args.schema_path) if self.fn_args.schema_path else None
@@ -281,11 +289,11 @@ class BaseTrainer:
             return feature_specs.with_defaults(self._given_spec, self._defaults)
         if self.transform_output:
             return feature_specs.with_defaults(self.transform_output.transformed_feature_spec(), self._defaults)
-        if self.schema is None:
+        if self._given_schema is None:
             got = "no schema, no transform graph, no feature_spec"
             remedy = f"Trainer(schema=…), Trainer(transform_graph=…) or {type(self).__name__}(feature_spec={{…}})."
             raise PreflightError([Problem("the features", got, "one of them", remedy)])
-        return feature_specs.from_schema(self.schema, self._defaults)
+        return feature_specs.from_schema(self._given_schema, self._defaults)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -370,7 +378,7 @@ class BaseTrainer:
     def _parts(self, features: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
         """Features, label and weight `[batch]` of parsed examples; None where there is none."""
         if self._is_raw:
-            features = self._transform_layer(features)
+            features = example_parsing.fill_defaults(self._transform_layer(features), self.feature_spec)
         features = dict(features)
         weight = features.pop(self.weight_key, None) if self.weight_key is not None else None
         label = features.pop(self.label_key) if self.label_key is not None else None
@@ -438,11 +446,20 @@ class BaseTrainer:
             return [Problem("label_key", repr(self.label_key), expected)]
         if problems := self._check_weights():
             return problems
-        return [
+        return self._check_sizes() or [
             problem
             for patterns in (self.fn_args.train_files, self.fn_args.eval_files)
             for problem in self._check_first_batch(self.files(patterns))
         ]
+
+    def _check_sizes(self) -> list[Problem]:
+        """Looks at each example for values that are missing."""
+        return data_checks.check_sizes(self, BaseTrainer.input_fn)
+
+    @cached_property
+    def _anomalies(self) -> data_checks.Anomalies:
+        """Values of each split that do not fit."""
+        return data_checks.find(self)
 
     def _check_weights(self) -> list[Problem]:
         """Whether `weight_key` and `class_weights` are such."""
@@ -474,7 +491,7 @@ class BaseTrainer:
         if not some:
             return [Problem("the examples", f"none in {list(files)}", "at least one")]
         try:
-            tf.io.parse_example(some, self._stored_spec)
+            example_parsing.parse_examples(some, self._stored_spec)
         except (tf.errors.InvalidArgumentError, ValueError) as error:
             got = f"examples in {files[0]} that do not fit: {str(error).strip().splitlines()[0]}"
             expected = f"the features {sorted(self._stored_spec)} as the schema has them"
@@ -502,8 +519,10 @@ class BaseTrainer:
             "batch_size": self.schedule.batch_size,
             "seconds": round(time.monotonic() - started, 3),
             "timings": {phase: round(seconds, 3) for phase, seconds in self.timings.seconds.items()},
+            **({"anomalies": anomalies} if (anomalies := data_checks.describe(self._anomalies)) else {}),
             **facts,
         }
+        data_checks.warn_of_metrics(facts.get("metrics", {}), self._anomalies)
         write_state(self.fn_args.model_run_dir, state)
 
     def log_banner(self, facts: Mapping[str, Any]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -19,6 +21,14 @@ _KEPT = 2  # the best one, and the one before: what was best at the checkpoint b
 def step_of(checkpoint: str) -> int:
     """The global step of a checkpoint."""
     return int(tf.train.load_variable(checkpoint, "global_step"))
+
+
+def variables(checkpoint: str) -> Iterator[tuple[str, Any]]:
+    """Names and values of a checkpoint's variables, the model's and the optimizer's."""
+    reader = tf.train.load_checkpoint(checkpoint)
+    for name, dtype in reader.get_variable_to_dtype_map().items():
+        if dtype.is_floating:
+            yield name, reader.get_tensor(name)
 
 
 def newest_readable_step(folder: str) -> int:

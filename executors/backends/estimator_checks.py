@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.io import gfile
 
+from polytrainer.executors.backends import data_checks
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.run_record import write
 from polytrainer.proto.problems import Problem
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 v1 = tf.compat.v1
 _VARIABLES = "variables.json"
 _LOSS = "loss"
+_SPARSE = "SparseTensor is not supported"  # of a numeric_column
 _SHOWN = 5  # of the variables that differ
 
 
@@ -69,7 +71,25 @@ def _graph(trainer: EstimatorTrainer, estimator: Any, mode: str) -> Iterator[tup
         if trainer.is_weighted:
             weight = tf.identity(features[trainer.weight_column])  # an operation of its own, to be found by
             features = {**features, trainer.weight_column: weight}
-        yield estimator.model_fn(features, label, mode, estimator.config), weight
+        yield _spec(estimator, features, label, mode), weight
+
+
+def _spec(estimator: Any, features: Any, label: Any, mode: str) -> Any:
+    """The EstimatorSpec of a mode.
+
+    Raises:
+        PreflightError: If the Estimator takes a feature as a number in each example that may be missing.
+    """
+    try:
+        return estimator.model_fn(features, label, mode, estimator.config)
+    except ValueError as error:
+        if _SPARSE not in str(error):
+            raise
+        got = str(error).strip().splitlines()[-1].strip()
+        problem = Problem(
+            "the Estimator", got, "a value in each example", data_checks.default_remedy("name", quoted=False)
+        )
+        raise PreflightError([problem]) from error
 
 
 def _check_weight(trainer: EstimatorTrainer, loss: Any, weight: Any, when: str) -> list[Problem]:

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from polytrainer.executors import timings
 from polytrainer.executors.backends import (
+    data_checks,
+    estimator_checkpoints,
     estimator_checks,
     estimator_formats,
     estimator_predictions,
@@ -27,9 +28,11 @@ from polytrainer.executors.backends.estimator_checkpoints import newest_readable
 from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.data import dataset
+from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
+from polytrainer.executors.export import finite
 from polytrainer.executors.export.loadable import loadable
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
@@ -77,6 +80,7 @@ class EstimatorTrainer(BaseTrainer):
         with estimator_shim.available():
             self.bind(fn_args)
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
+            data_checks.check_finite(self, BaseTrainer.input_fn, self._anomalies)
             resumed_from = newest_readable_step(folder)
             self._count_examples()
             estimator = self._configured(self.model_fn(), folder)
@@ -203,6 +207,7 @@ class EstimatorTrainer(BaseTrainer):
         Returns:
             By further format, how far what was written is from the trained model: the largest difference.
         """
+        finite.check_weights([], estimator_checkpoints.variables(self._checkpoint or estimator.latest_checkpoint()))
         between = self.interface()
         serving = estimator.export_saved_model(
             os.path.join(self.fn_args.model_run_dir, "export"),
@@ -306,7 +311,10 @@ class EstimatorTrainer(BaseTrainer):
     def _receiver(self, between: Interface) -> Any:
         """Serialized raw tf.Examples in, or raw features by name."""
         examples = tf.compat.v1.placeholder(tf.string, [None], name="examples")
-        parsed = tf.io.parse_example(examples, between.label_optional_spec)
+        not_served = set(between.raw_spec) - set(between.serving_names)
+        parsed = parse_examples(examples, between.label_optional_spec, keep_nan=not_served)
+        # operations of their own to be fed: several that come of one cannot be cut from it one by one
+        parsed = {name: each if hasattr(each, "dense_shape") else tf.identity(each) for name, each in parsed.items()}
         by_name = {name: parsed[name] for name in between.serving_names}
         return tf.estimator.export.ServingInputReceiver(
             self._transformed(parsed), {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
@@ -316,7 +324,7 @@ class EstimatorTrainer(BaseTrainer):
         import tensorflow_model_analysis as tfma
 
         examples = tf.compat.v1.placeholder(tf.string, [None], name="input_example_tensor")
-        features = self._transformed(tf.io.parse_example(examples, between.raw_spec))
+        features = self._transformed(parse_examples(examples, between.raw_spec))
         labels = features.get(self.label_key or "")
         if self.is_weighted:
             weight = None if self.weight_key is None else features.pop(self.weight_key)
@@ -326,7 +334,9 @@ class EstimatorTrainer(BaseTrainer):
     def _transformed(self, raw: Any) -> dict[str, Any]:
         if self.transform_output is None:
             return dict(raw)
-        return dict(self.transform_output.transform_raw_features(raw, drop_unused_features=True))
+        return fill_defaults(
+            self.transform_output.transform_raw_features(raw, drop_unused_features=True), self.feature_spec
+        )
 
     def _raw_examples(self, between: Interface) -> list[bytes]:
         stored = dataset.first_records(self.files(self.fn_args.eval_files), 16)
@@ -366,12 +376,10 @@ def _check(path: str, raw: Sequence[bytes]) -> None:
             signatures = tf.saved_model.load(folder).signatures
         signature = signatures["predict"] if "predict" in signatures else signatures["serving_default"]
         outputs = signature(examples=tf.constant(list(raw)))
-        finite = all(bool(np.all(np.isfinite(value))) for value in outputs.values() if value.dtype.is_floating)
     except TrainingError:  # SIGTERM, in the middle of it
         raise
     except Exception as error:
         raise TrainingError(
             Problem(path, f"a model that fails on real examples ({type(error).__name__}: {error})", "predictions")
         ) from error
-    if not finite:
-        raise TrainingError(Problem(path, "predictions that are not finite", "numbers"))
+    finite.check_predictions(path, outputs, finite.usable_examples(raw))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from polytrainer.executors.data.example_parsing import parse_examples
 from polytrainer.executors.data.feature_specs import FeatureSpec
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _parsed(batches: tf.data.Dataset, spec: FeatureSpec) -> tf.data.Dataset:
     options.threading.private_threadpool_size = 2  # a small pool of its own is faster than a share of the global one
     # workers of a cluster share out batches: there is often one file only, which cannot be shared out
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    parsed = batches.map(lambda batch: tf.io.parse_example(batch, spec), num_parallel_calls=2, deterministic=True)
+    parsed = batches.map(lambda batch: parse_examples(batch, spec), num_parallel_calls=2, deterministic=True)
     return parsed.prefetch(2).with_options(options)
 
 

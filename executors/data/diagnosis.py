@@ -119,7 +119,8 @@ def _culprit(record: bytes, spec: FeatureSpec) -> Finding | None:
             count = _length(example, name)
             size = math.prod(feature.shape)
             if count == 0 and feature.default_value is None and size:
-                return f"feature {name!r}", "no value", f"{values_text(size)}, or a default for it", MEND
+                remedy = f"A feature that may be missing needs defaults={{{name!r}: value}}, or Transform fills it in."
+                return f"feature {name!r}", "no value", f"{values_text(size)}, or a default for it", remedy
             if count not in (0, size):
                 return f"feature {name!r}", values_text(count), values_text(size), MEND
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def from_schema(schema: schema_pb2.Schema, defaults: Mapping[str, Any] | None = 
 
 
 def with_defaults(spec: Mapping[str, Any], defaults: Mapping[str, Any]) -> FeatureSpec:
-    """Makes the named features dense, `[batch, 1]`, with a value where an example has none.
+    """Makes the named features dense, with a value where an example has none: `[batch, 1]`, or of the spec's shape.
 
     Raises:
         ValueError: If a name is not in the spec.
@@ -53,8 +54,19 @@ def with_defaults(spec: Mapping[str, Any], defaults: Mapping[str, Any]) -> Featu
     unknown = sorted(set(defaults) - set(spec))
     if unknown:
         raise ValueError(f"defaults: got {unknown}; expected names of features, which are {sorted(spec)}.")
-    dense = {name: tf.io.FixedLenFeature([1], spec[name].dtype, [value]) for name, value in defaults.items()}
+    dense = {}
+    for name, value in defaults.items():
+        size = math.prod(getattr(spec[name], "shape", ()))
+        shape = spec[name].shape if size > 1 else [1]
+        dense[name] = tf.io.FixedLenFeature(shape, spec[name].dtype, [value] * size)
     return {**spec, **dense}
+
+
+def has_default(feature: Any) -> bool:
+    """Whether a feature is dense, with a default where an example has no value."""
+    import tensorflow as tf
+
+    return isinstance(feature, tf.io.FixedLenFeature) and feature.default_value is not None
 
 
 def optional(feature: Any) -> Any:

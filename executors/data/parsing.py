@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from polytrainer.executors.data import encoders as encoders_module
 from polytrainer.executors.data.encoders import Encoder
 from polytrainer.executors.data.errors import refuse
-from polytrainer.executors.data.feature_specs import FeatureSpec
+from polytrainer.executors.data.example_parsing import as_ragged, fill_missing, ragged_feature
+from polytrainer.executors.data.feature_specs import FeatureSpec, has_default
 from polytrainer.executors.data.flatten import column_of, parts_of
 from polytrainer.executors.data.rows import RowLayout
 
@@ -31,13 +31,7 @@ def filled(spec: FeatureSpec) -> FeatureSpec:
     Raises:
         DataError: If another feature has the name of a mask.
     """
-    import tensorflow as tf
-
-    found = {
-        name: feature
-        for name, feature in spec.items()
-        if isinstance(feature, tf.io.FixedLenFeature) and feature.default_value is not None
-    }
+    found = {name: feature for name, feature in spec.items() if has_default(feature)}
     for name in found:
         if (mask := mask_name(name)) in spec:
             got = f"a feature of this name, and a default for {name!r}, whose mask has this name"
@@ -86,11 +80,11 @@ class Parser:
         self.layout = RowLayout(self.columns)
 
     def _as_parsed(self, name: str, feature: Any) -> Any:
-        """Ragged, which says where values are missing, and is cheaper to parse than a SparseTensor."""
+        """Ragged, where values may be missing."""
         import tensorflow as tf
 
         if name in self._filled or (isinstance(feature, tf.io.VarLenFeature) and not self._preprocess):
-            return tf.io.RaggedFeature(feature.dtype, value_key=name, row_splits_dtype=tf.int64)
+            return ragged_feature(name, feature.dtype)
         return feature
 
     def parse(self, serialized: tf.Tensor) -> Features:
@@ -103,7 +97,7 @@ class Parser:
         """Features as `parse_spec` has them → those a batch is to have, with words that are not encoded yet."""
         features = {name: parsed[name] for name in self.spec}
         for name, feature in self._filled.items():
-            features[name], features[mask_name(name)] = _fill(features[name], feature)
+            features[name], features[mask_name(name)] = fill_missing(features[name], feature)
         return self._preprocess(features) if self._preprocess else features
 
     def finish(self, parsed: Features) -> Features:
@@ -112,7 +106,14 @@ class Parser:
 
     def finish_made(self, made: Features) -> Features:
         """The same from features that Transform made, which has SparseTensors where we parse ragged ones."""
-        return self.finish({name: _as_parsed(made[name], self.parse_spec[name]) for name in self.spec})
+        import tensorflow as tf
+
+        return self.finish(
+            {
+                name: as_ragged(made[name]) if isinstance(feature, tf.io.RaggedFeature) else made[name]
+                for name, feature in self.parse_spec.items()
+            }
+        )
 
     @property
     def resources(self) -> list[Any]:
@@ -150,30 +151,3 @@ class Parser:
         import tensorflow as tf
 
         return self.arrays(self.features(serialized), tf.shape(serialized)[0])
-
-
-def _as_parsed(tensor: Any, feature: Any) -> Any:
-    import tensorflow as tf
-
-    if not isinstance(feature, tf.io.RaggedFeature) or isinstance(tensor, tf.RaggedTensor):
-        return tensor
-    if isinstance(tensor, tf.SparseTensor):
-        return tf.RaggedTensor.from_sparse(tensor, row_splits_dtype=tf.int64)
-    return tf.RaggedTensor.from_tensor(tensor, row_splits_dtype=tf.int64)
-
-
-def _fill(values: tf.RaggedTensor, feature: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Dense values, with the default where an example has none, and where it had some; both `[n, *shape]`."""
-    import tensorflow as tf
-
-    shape = [-1, *feature.shape]
-    size = math.prod(feature.shape)
-    lengths = values.row_lengths()
-    present = lengths > 0
-    fits = tf.reduce_all(tf.logical_or(lengths == size, tf.logical_not(present)))
-    with tf.control_dependencies([tf.debugging.Assert(fits, ["wrong number of values", lengths])]):
-        default = tf.broadcast_to(tf.constant(feature.default_value, feature.dtype), feature.shape)
-        table = tf.concat([tf.reshape(default, [1, size]), tf.reshape(values.values, [-1, size])], 0)
-    where = tf.where(present, tf.cumsum(tf.cast(present, tf.int32)), 0)
-    mask = tf.repeat(present[:, tf.newaxis], size, 1)
-    return tf.reshape(tf.gather(table, where), shape), tf.reshape(mask, shape)

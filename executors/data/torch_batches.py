@@ -14,7 +14,9 @@ from absl import logging
 from torch.utils.data import IterableDataset, get_worker_info
 
 from polytrainer.executors.data import cache, fingerprint, sources
+from polytrainer.executors.data.anomalies import Anomaly
 from polytrainer.executors.data.arena import Builder
+from polytrainer.executors.data.decoded_anomalies import find_in_columns
 from polytrainer.executors.data.encoders import Encoder
 from polytrainer.executors.data.errors import refuse
 from polytrainer.executors.data.feature_specs import FeatureSpec
@@ -220,6 +222,13 @@ class TorchBatches(IterableDataset):  # type: ignore[misc]
             return None
         low, high = torch.aminmax(values)
         return int(low), int(high)
+
+    def find_anomalies(self) -> list[Anomaly] | None:
+        """NaN and infinity in the features as a batch has them; None when streaming, which has not read them."""
+        split = self._prepared()
+        if not isinstance(split, CachedSplit):
+            return None
+        return find_in_columns(Assembly(split.columns, None)(split.packed.arrays), self._files)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process of this machine: a split that is decoded travels as the folder it is mapped from."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polytrainer.executors.data.encoders import Encoder
+from polytrainer.executors.data.example_parsing import parse_examples
 from polytrainer.executors.export.signatures import TRANSFORM, transforming
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def write(path: str, features: ProgramFeatures, label_encoders: Mapping[str, Enc
     serving_spec = between.serving_spec
 
     def of_program(examples: Any) -> dict[str, Any]:
-        return features.of_served(model_features(tf.io.parse_example(examples, serving_spec)))
+        return features.of_served(model_features(parse_examples(examples, serving_spec)))
 
     def of_tfma(examples: Any) -> dict[str, Any]:
         made = with_label(examples)

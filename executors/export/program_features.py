@@ -52,6 +52,7 @@ class ProgramFeatures:
             spec = {name: feature for name, feature in stored_spec.items() if name not in not_taken}
             self._parser = Parser(spec, own, None)
         self._is_raw, self._not_taken = is_raw, frozenset(not_taken)
+        between = replace(between, defaults={})  # the parser fills them in, and makes masks of them
         if between.transform is None:
             # as the reader parses: what is missing has to be seen to be missing
             between = replace(between, raw_spec={**between.raw_spec, **self._parser.parse_spec})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from polytrainer.executors.errors import TrainingError
+from polytrainer.executors.export import finite
 from polytrainer.executors.export.loadable import loadable
 from polytrainer.executors.export.parity import difference
 from polytrainer.executors.export.signatures import SERVING, named_outputs
@@ -63,6 +64,9 @@ def check(
         raise TrainingError(
             Problem(path, f"a model that fails on real examples ({type(error).__name__}: {error})", "predictions")
         ) from error
+    finite.check_predictions(path, wanted, finite.usable_examples(stored))
+    if raw is stored:
+        finite.check_predictions(path, served, finite.usable_examples(raw))
     if not worst <= tolerance:
         raise TrainingError(
             Problem(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 from polytrainer.executors.data import encoders
 from polytrainer.executors.data.encoders import Encoder
-from polytrainer.executors.data.feature_specs import FeatureSpec, optional
+from polytrainer.executors.data.example_parsing import fill_defaults, fill_nan, parse_examples
+from polytrainer.executors.data.feature_specs import FeatureSpec, has_default, optional
 
 SERVING, NAMED, TRANSFORM = "serving_default", "predict", "transform_features"
 OUTPUTS = "outputs"
@@ -24,12 +25,14 @@ class Interface:
         transform: Raw features → the model's, as `TFTransformOutput.transform_features_layer()`; None where the model
             takes raw features.
         feature_names: Names of the features that the model takes.
+        defaults: Those of them, by name, that have a default where Transform makes no value.
     """
 
     raw_spec: FeatureSpec
     serving_names: tuple[str, ...]
     transform: Any | None
     feature_names: tuple[str, ...]
+    defaults: FeatureSpec = field(default_factory=dict)
 
     @property
     def serving_spec(self) -> FeatureSpec:
@@ -82,7 +85,8 @@ def interface(
                 f"raw feature; they are {sorted(raw_spec)}); expected one that only {key!r} is made from."
             )
         without |= {given} if given is not None else _raw_name(raw_spec, key, without, feature_names, layer)
-    return Interface(raw_spec, tuple(sorted(set(raw_spec) - without)), layer, feature_names)
+    defaults = {name: feature_spec[name] for name in feature_names if has_default(feature_spec[name])}
+    return Interface(raw_spec, tuple(sorted(set(raw_spec) - without)), layer, feature_names, defaults)
 
 
 def _raw_name(
@@ -105,7 +109,7 @@ def _suffices(raw_spec: FeatureSpec, without: set[str], feature_names: tuple[str
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)  # type: ignore[untyped-decorator]
     def trace(examples: Any) -> Any:
-        made.update(layer(tf.io.parse_example(examples, spec)))
+        made.update(layer(parse_examples(examples, spec)))
         return tf.constant(0)
 
     trace.get_concrete_function()
@@ -147,22 +151,21 @@ def transforming(
         Two functions: raw features by name → the model's; and serialized raw examples, `[batch]` → everything that is
         made of them, with the label, if they have one, as the model learned it.
     """
-    import tensorflow as tf
-
     encode = {name: encoders.as_op(encoder) for name, encoder in (label_encoders or {}).items()}
     module.label_tables = [each.table for each in encode.values() if hasattr(each, "table")]
     module.transform_layer = between.transform
     whole_spec = between.label_optional_spec
+    not_served = set(whole_spec) - set(between.serving_names)
 
     def transformed(raw: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(module.transform_layer(raw) if between.transform is not None else raw)
+        return fill_defaults(module.transform_layer(raw) if between.transform is not None else raw, between.defaults)
 
     def model_features(raw: Mapping[str, Any]) -> dict[str, Any]:
         made = transformed(raw)
         return {name: made[name] for name in between.feature_names}
 
     def with_label(examples: Any) -> dict[str, Any]:
-        made = transformed(tf.io.parse_example(examples, whole_spec))
+        made = transformed(parse_examples(examples, whole_spec, not_served))
         return {
             name: encoders.encoded(encode[name], value) if name in encode else value for name, value in made.items()
         }
@@ -207,7 +210,7 @@ def signatures(
 
     @tf.function(input_signature=examples, autograph=False)  # type: ignore[untyped-decorator]
     def serving_default(examples: Any) -> dict[str, Any]:
-        return outputs(tf.io.parse_example(examples, serving_spec))
+        return outputs(parse_examples(examples, serving_spec))
 
     @tf.function(input_signature=examples, autograph=False)  # type: ignore[untyped-decorator]
     def transform_features(examples: Any) -> dict[str, Any]:
@@ -244,7 +247,7 @@ def _as_parsed(tensor: Any, feature: Any) -> Any:
     import tensorflow as tf
 
     if isinstance(feature, tf.io.FixedLenFeature):
-        return tensor
+        return fill_nan(tensor, feature)[0] if has_default(feature) and feature.dtype.is_floating else tensor
     if feature.dtype == tf.string:
         present = tensor != ""
     elif feature.dtype.is_floating:

@@ -16,14 +16,16 @@ from absl import logging
 from tfx.dsl.io import fileio
 
 from polytrainer.executors import timings
+from polytrainer.executors.backends import data_checks
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
-from polytrainer.executors.backends.keras import formats, inputs, predictions, random_states, weights
+from polytrainer.executors.backends.keras import formats, inputs, predictions, random_states, single_examples, weights
 from polytrainer.executors.backends.keras.callback_list import TrainingCallbacks
 from polytrainer.executors.backends.keras.callback_states import CallbackStates
 from polytrainer.executors.backends.keras.callbacks import Progress, SaveCheckpoints
 from polytrainer.executors.backends.keras.training_checkpoint import TrainingCheckpoints
 from polytrainer.executors.data import dataset
+from polytrainer.executors.data.example_parsing import parse_examples
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
@@ -237,6 +239,7 @@ class KerasTrainer(BaseTrainer):
         Returns:
             By format, how far what was written is from the trained model: the largest difference.
         """
+        weights.check_finite(model)
         between = self.interface()
         module = tf.Module()
         module.model = formats.trackable(model)
@@ -244,7 +247,7 @@ class KerasTrainer(BaseTrainer):
         self._transform_layer = between.transform
 
         def predict_stored(examples: Any) -> Any:
-            features, _, _ = self._parts(tf.io.parse_example(examples, self._stored_spec))
+            features, _, _ = self._parts(parse_examples(examples, self._stored_spec))
             return self.predict_fn(model, {name: features[name] for name in between.feature_names})
 
         module.predict_stored = tf.function(
@@ -286,10 +289,13 @@ class KerasTrainer(BaseTrainer):
                 [Problem("what model_fn returned", "a model that is not compiled", "a compiled one", remedy)]
             )
         self._check_inputs(model)
+        data_checks.check_finite(self, BaseTrainer.input_fn, self._anomalies, inputs.names(model))
         validation = self._validation(model)
         batch = next(iter(validation))
         parts = batch if isinstance(batch, tuple) else (batch,)
         model(parts[0], training=False)
+        if type(self).input_fn is BaseTrainer.input_fn:
+            single_examples.check(self, model)
         if self.fn_args.train_args.strategy == strategies.MULTI_WORKER:
             # Keras 3 builds its metrics from the first batch, which it cannot do from one that is spread over workers
             metrics = model.test_on_batch(*parts, return_dict=True)

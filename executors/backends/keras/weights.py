@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from polytrainer.executors.export import finite
 from polytrainer.executors.run_record import write
 
 FILE = "weights.npz"
@@ -46,6 +48,21 @@ def save(model: Any, folder: str) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)
     write(os.path.join(folder, FILE), content.getvalue())
+
+
+def check_finite(model: Any) -> None:
+    """Refuses a model that has weights which are not numbers.
+
+    Raises:
+        TrainingError: Names them.
+    """
+    finite.check_weights(_named(model.trainable_weights), _named(model.non_trainable_weights))
+
+
+def _named(weights: Any) -> Iterator[tuple[str, Any]]:
+    for weight in weights:
+        if str(getattr(weight.dtype, "name", weight.dtype)).startswith(("float", "bfloat")):
+            yield getattr(weight, "path", weight.name), weight.numpy()
 
 
 def load(model: Any, path: str) -> Match:

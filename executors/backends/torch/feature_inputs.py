@@ -137,5 +137,6 @@ def _refuse_unknown_sizes(names: Collection[str]) -> None:
 
 def _refuse_ragged_numbers(names: Collection[str]) -> None:
     if names:
+        remedy = "One that is a single number which may be missing: defaults={name: value}; exclude others."
         got = f"any number of numbers in {', '.join(names)}"
-        raise ValueError(str(Problem("Features", got, "a fixed number of numbers, or ids", "Exclude them.")))
+        raise ValueError(str(Problem("Features", got, "a fixed number of numbers, or ids", remedy)))

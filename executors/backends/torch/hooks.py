@@ -11,9 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from polytrainer.executors.backends import data_checks
 from polytrainer.executors.backends.base import DEFAULT_BATCH_SIZE, BaseTrainer, Schedule
 from polytrainer.executors.backends.example_weights import LABELS_AT_ONCE, labels_of
-from polytrainer.executors.backends.torch import forward, notebook, optimizers, schedulers
+from polytrainer.executors.backends.torch import data_values, forward, notebook, optimizers, schedulers
 from polytrainer.executors.backends.torch import metrics as metrics_lib
 from polytrainer.executors.backends.torch.backend import TrainerBackend
 from polytrainer.executors.backends.torch.batch import moved
@@ -394,6 +395,15 @@ class TorchHooks(BaseTrainer):
         """Where decoded data may lie: with the checkpoints, so that ranks share it and a resumed training has it."""
         folder = self.fn_args.checkpoint_dir
         return f"{folder}/data" if folder else process_group.shared_folder()
+
+    def _check_sizes(self) -> list[Problem]:
+        """Nothing: all of a split is decoded before the first step."""
+        return []
+
+    @cached_property
+    def _anomalies(self) -> data_checks.Anomalies:
+        """NaN and infinity in each split that is decoded."""
+        return data_values.find(self)
 
     def _check_first_batch(self, files: Sequence[str]) -> list[Problem]:
         """Nothing: all of a split is decoded before the first step."""

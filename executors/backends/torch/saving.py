@@ -20,6 +20,7 @@ from polytrainer.executors.backends.torch.precision import Precision
 from polytrainer.executors.backends.torch.warm_start import FILE, FOLDER
 from polytrainer.executors.data.columns import Ragged, Sparse
 from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.export import finite
 from polytrainer.executors.export.parity import difference
 from polytrainer.executors.export.signatures import named_outputs
 from polytrainer.proto import export_args
@@ -213,6 +214,7 @@ def _save_program(
         features = flat(trainer.features_and_label(some)[0])
         with torch.no_grad(), evaluating(predictor):
             said, says = named_outputs(predictor(features)), named_outputs(loaded(features))
+        finite.check_predictions("torch.export", _arrays(said), finite.usable_rows(_arrays(features), count))
         worst = max(worst, difference(_arrays(said), _arrays(says)))
     if not worst <= tolerance:
         got = f"a program that says something else of examples, by {worst:.2g}"

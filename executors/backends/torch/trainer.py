@@ -13,7 +13,15 @@ from torch import nn
 from polytrainer.executors import timings
 from polytrainer.executors.backends import testing
 from polytrainer.executors.backends.torch import backend as backend_lib
-from polytrainer.executors.backends.torch import notebook, predictions, rng, saving, shared_gpus, warm_start
+from polytrainer.executors.backends.torch import (
+    data_values,
+    notebook,
+    predictions,
+    rng,
+    saving,
+    shared_gpus,
+    warm_start,
+)
 from polytrainer.executors.backends.torch.engine import Engine
 from polytrainer.executors.backends.torch.hooks import TorchHooks
 from polytrainer.executors.backends.torch.lightning import module as lightning_module
@@ -106,6 +114,7 @@ class TorchTrainer(TorchHooks):
     def begin(self) -> None:
         """Makes `self.engine`, the training of a run that is bound (`bind`): new, or as it was when it died."""
         model = self.new_model()
+        data_values.check_finite(self, model, TorchHooks.input_fn)
         if process_group.rank() == 0 and type(self).save is TorchTrainer.save and lightning_module.is_complete(model):
             saving.check(self, model)
         if lightning_module.is_one(model):
@@ -242,6 +251,7 @@ class TorchTrainer(TorchHooks):
         parity: dict[str, float] = {}
         if engine.backend.rank == 0:
             with self.timings.of(timings.EXPORT):
+                data_values.check_weights(whole)
                 parity = self.save(whole) or {}
             engine.close(f"{self.fn_args.model_run_dir}/checkpoints")
             facts = {**state.as_dict(), "resumed_from": engine.resumed_from, "metrics": metrics, "parity": parity}
