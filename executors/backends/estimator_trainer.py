@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
@@ -25,10 +26,12 @@ from polytrainer.executors.backends import (
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.estimator_checkpoints import newest_readable_step, step_of
 from polytrainer.executors.backends.estimator_history import EvaluationHistory
+from polytrainer.executors.backends.estimator_scopes import any_feature_name
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
+from polytrainer.executors.export import argument_names
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.monitors import ModelSelection
@@ -72,14 +75,17 @@ class EstimatorTrainer(BaseTrainer):
     def run_fn(self, fn_args: FnArgs) -> TrainResult:
         """Trains, evaluates, tests and saves: what TFX calls."""
         started = time.monotonic()
-        with estimator_shim.available():
+        with estimator_shim.available(), ExitStack() as stack:
             self.bind(fn_args)
+            stack.enter_context(any_feature_name(self.feature_spec))
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
             resumed_from = newest_readable_step(folder)
             self._count_examples()
             estimator = self._configured(self.model_fn(), folder)
             estimator_checks.check(self, estimator, resumed_from)
             estimator_formats.check(self, estimator)
+            if type(self).save is EstimatorTrainer.save:
+                estimator_checks.check_serving(self, estimator)
             facts = {
                 "model": type(estimator).__name__,
                 "precision": "32",
@@ -199,7 +205,7 @@ class EstimatorTrainer(BaseTrainer):
         Returns:
             By further format, how far what was written is from the trained model: the largest difference.
         """
-        between = self.interface()
+        between = estimator_formats.narrowed(self, estimator)
         serving = estimator.export_saved_model(
             os.path.join(self.fn_args.model_run_dir, "export"),
             lambda: self._receiver(between),
@@ -207,6 +213,7 @@ class EstimatorTrainer(BaseTrainer):
         )
         serving = serving.decode() if isinstance(serving, bytes) else serving
         _check(serving, self._raw_examples(between))
+        argument_names.write(serving, _argument_names(between))
         io_utils.copy_dir(serving, self.fn_args.serving_model_dir)
         import tensorflow_model_analysis as tfma
 
@@ -303,7 +310,7 @@ class EstimatorTrainer(BaseTrainer):
         """Serialized raw tf.Examples in, or raw features by name."""
         examples = tf.compat.v1.placeholder(tf.string, [None], name="examples")
         parsed = tf.io.parse_example(examples, between.label_optional_spec)
-        by_name = {name: parsed[name] for name in between.serving_names}
+        by_name = {argument: parsed[name] for name, argument in _argument_names(between).items()}
         return tf.estimator.export.ServingInputReceiver(
             self._transformed(parsed), {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
         )
@@ -335,6 +342,12 @@ class EstimatorTrainer(BaseTrainer):
                 if name.startswith("events.out.tfevents."):
                     target = os.path.join(self.fn_args.model_run_dir, "logs", os.path.relpath(parent, folder), name)
                     io_utils.copy_file(os.path.join(parent, name), os.path.normpath(target), overwrite=True)
+
+
+def _argument_names(between: Interface) -> dict[str, str]:
+    """What features are called as arguments of `raw:predict`: as they are, but `self`, which Python cannot pass by name."""
+    own = {name: name for name in between.serving_names}
+    return {**own, "self": between.argument_names["self"]} if "self" in own else own
 
 
 def _transformed_output(features: dict[str, Any]) -> Any:

@@ -42,21 +42,22 @@ def argument_names(features: Iterable[str]) -> dict[str, str]:
     return {name: arguments[name] for name in sorted(arguments)}
 
 
-def write(saved_model: str, features: Iterable[str]) -> None:
-    """Writes beside a SavedModel which argument of `predict` is which feature, where a name is not the feature's own."""
+def write(saved_model: str, names: Mapping[str, str]) -> None:
+    """Writes beside a SavedModel which argument is which feature, where one has another name than its feature.
+
+    Args:
+        saved_model: Its folder.
+        names: The argument's by the feature's, of the signature that takes features by name.
+    """
     from tensorflow.io import gfile
 
-    names = argument_names(features)
     if all(feature == argument for feature, argument in names.items()):
         return
     path = os.path.join(saved_model, *FILE)
     gfile.makedirs(os.path.dirname(path))
     with gfile.GFile(path, "w") as file:
-        file.write(json.dumps(_by_argument(names), indent=1, ensure_ascii=False) + "\n")
-
-
-def _by_argument(names: Mapping[str, str]) -> dict[str, str]:
-    return {argument: feature for feature, argument in names.items()}
+        by_argument = {argument: feature for feature, argument in names.items()}
+        file.write(json.dumps(by_argument, indent=1, ensure_ascii=False) + "\n")
 
 
 def _is_plain(name: str) -> bool:

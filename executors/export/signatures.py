@@ -48,6 +48,11 @@ class Interface:
         return {name: self.raw_spec[name] for name in self.serving_names}
 
     @property
+    def argument_names(self) -> dict[str, str]:
+        """What the raw features that the model needs are called as arguments of `predict`, by their own names."""
+        return argument_names(self.serving_names)
+
+    @property
     def label_optional_spec(self) -> FeatureSpec:
         """How raw examples are parsed that may lack what the model does not need, such as the label."""
         return {
@@ -249,7 +254,7 @@ def signatures(
         return with_label(examples)
 
     # by position: names of keyword arguments are altered where Python has no such (`a.b`), those of specs are not
-    arguments = argument_names(serving_spec)
+    arguments = between.argument_names
     specs = [_named_spec(arguments[name], feature) for name, feature in serving_spec.items()]
 
     @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 from transforms import apply_transform, serialized
 
 NAMES = (
     "area error", "area_error", "area.error", "area/error", "area-error", "Area_error", "été", "日本", "class", "self",
-    "1st", "_hidden", "a:b", "50%", "x" * 200, 'say "so"', "😀",
+    "1st", "_hidden", "a:b", "50%", "x" * 200, 'say "so"', "isn't", "😀",
 )  # fmt: skip
 ID, UNREAD, LABEL = "the id", "no-one reads.this", "is it/so"
 
@@ -99,7 +100,30 @@ def columns(arguments):
     return {argument: tf.constant([[row[name]] for row in rows()]) for argument, name in arguments.items()}
 
 
-def predict_arguments(saved_model, signature):
-    """Name of the feature by that of each argument of `predict`, as a client finds it out."""
-    path = saved_model / "assets.extra" / "predict_inputs.json"
-    return json.loads(path.read_text())
+def check_served(node, *, transformed, label, by_name="predict", output="outputs"):
+    """Checks that a model is served with all of the names, and without the features that nothing needs.
+
+    Args:
+        node: After its run.
+        transformed: Whether there is a transform graph.
+        label: The label's name as the model has it.
+        by_name: The signature of features by name.
+        output: The model's output to look at.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    path = Path(node.model.uri, "Format-Serving")
+    signatures = tf.saved_model.load(str(path)).signatures
+    by_example = signatures["predict" if by_name == "raw:predict" else "serving_default"]
+    whole = by_example(examples=tf.constant(lacking()))[output].numpy()
+    needed_alone = by_example(examples=tf.constant(lacking(ID, UNREAD, LABEL)))[output].numpy()
+    assert np.array_equal(whole, needed_alone)
+    assert len(np.unique(whole[:, 0])) > len(whole) // 2
+    told = path / "assets.extra" / "predict_inputs.json"
+    arguments = json.loads(told.read_text())
+    assert sorted(arguments.values()) == sorted(NAMES)
+    assert signatures[by_name](**columns(arguments))[output].numpy() == pytest.approx(whole, abs=1e-6)
+    made = set(signatures["transform_features"](examples=tf.constant(lacking())))
+    features = {f"{name} z" for name in (*NAMES, UNREAD)} if transformed else {*NAMES, UNREAD, ID}
+    assert made == {*features, label}

@@ -253,7 +253,7 @@ class KerasTrainer(BaseTrainer):
         apart, tolerance = 0.0, export_args.tolerance(self.fn_args.export_args)
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
-            argument_names.write(path, between.serving_names)
+            argument_names.write(path, between.argument_names)
             found = saved_model.check(
                 path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))), tolerance
             )

@@ -119,7 +119,7 @@ def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.Expo
         raise TrainingError(*error.problems) from error
     with tf.device("CPU:0"):
         saved_model.write(made.module, told.serving_model_dir, made.signatures)
-        argument_names.write(told.serving_model_dir, made.features.between.serving_names)
+        argument_names.write(told.serving_model_dir, made.features.between.argument_names)
         stored = stored_examples(trainer, CHECKED_EXAMPLES)
         is_raw = trainer._is_raw or trainer.transform_output is None
         raw = stored if is_raw else [filler(made.features.between.raw_spec)]

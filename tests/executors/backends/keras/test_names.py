@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from odd_names import ID, LABEL, NAMES, UNREAD, columns, lacking, predict_arguments
+from odd_names import ID, LABEL, UNREAD, check_served
 
 pytestmark = pytest.mark.line
 
@@ -54,20 +52,7 @@ SUBCLASS = """
 def test_features_of_any_name_are_served_and_those_that_nothing_needs_not_asked_for(
     odd_node, module_file, source, transformed
 ):
-    import numpy as np
-    import tensorflow as tf
-
     odd_node.use(transformed=transformed)
     label = f"{LABEL} xf" if transformed else LABEL
     odd_node.run(module_file=module_file(source % {"id": ID, "unread": UNREAD, "label": label}))
-    path = Path(odd_node.model.uri, "Format-Serving")
-    signatures = tf.saved_model.load(str(path)).signatures
-    whole = signatures["serving_default"](examples=tf.constant(lacking()))["outputs"].numpy()
-    needed_alone = signatures["serving_default"](examples=tf.constant(lacking(ID, UNREAD, LABEL)))["outputs"].numpy()
-    assert np.array_equal(whole, needed_alone)
-    assert len(np.unique(whole[:, 0])) == len(whole)
-    arguments = predict_arguments(path, signatures["predict"])
-    assert sorted(arguments.values()) == sorted(NAMES)
-    assert signatures["predict"](**columns(arguments))["outputs"].numpy() == pytest.approx(whole, abs=1e-6)
-    made = signatures["transform_features"](examples=tf.constant(lacking()))
-    assert set(made) == {f"{name} z" for name in (*NAMES, UNREAD)} | {label} if transformed else {*NAMES, UNREAD, ID, label}
+    check_served(odd_node, transformed=transformed, label=label)
