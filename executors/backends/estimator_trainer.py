@@ -26,8 +26,8 @@ from polytrainer.executors.backends import (
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.estimator_checkpoints import newest_readable_step, step_of
 from polytrainer.executors.backends.estimator_history import EvaluationHistory
-from polytrainer.executors.backends.estimator_scopes import any_feature_name
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
+from polytrainer.executors.backends.estimator_scopes import any_feature_name
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
@@ -345,7 +345,7 @@ class EstimatorTrainer(BaseTrainer):
 
 
 def _argument_names(between: Interface) -> dict[str, str]:
-    """What features are called as arguments of `raw:predict`: as they are, but `self`, which Python cannot pass by name."""
+    """Names of the arguments of `raw:predict`: the features' own, but for `self`, which Python cannot pass by name."""
     own = {name: name for name in between.serving_names}
     return {**own, "self": between.argument_names["self"]} if "self" in own else own
 

@@ -19,8 +19,8 @@ _RESERVED = {"self", "none", "true", "false", *map(str.lower, keyword.kwlist)}
 def argument_names(features: Iterable[str]) -> dict[str, str]:
     """Names of arguments, one for each feature, all different.
 
-    A feature's own name wherever TensorFlow takes it; `a b` becomes `a_b`, or `a_b_2` where there is an `a_b`, too. They
-    are the same in whichever order the features come, and on each line of TensorFlow.
+    A feature's own name wherever TensorFlow takes it; `a b` becomes `a_b`, or `a_b_2` where there is an `a_b`, too.
+    They are the same in whichever order the features come, and on each line of TensorFlow.
 
     Args:
         features: Their names, all different.

@@ -71,7 +71,7 @@ def _passed(operation: Any, function: Any, tensors: Iterable[Any]) -> Iterator[A
             yield given
 
 
-def _called(operation: Any) -> Any | None:
+def _called(operation: Any) -> Any:
     """The graph of the function that an operation calls; None for any other operation, or where it is not at hand."""
     if operation.type not in _CALLS:
         return None

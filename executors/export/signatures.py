@@ -63,7 +63,7 @@ class Interface:
     def of_reading(self, names: Collection[str]) -> Interface:
         """The same for a model that computes something from some of its features only.
 
-        All remain where the model reads none, or only such as Transform makes from nothing: a signature takes something.
+        All remain where the model reads none, or such as Transform makes from nothing: a signature takes something.
         """
         read = tuple(name for name in self.feature_names if name in names)
         serving_names = frozenset[str]().union(*(self.sources[name] for name in read))
