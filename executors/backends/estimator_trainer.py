@@ -213,7 +213,7 @@ class EstimatorTrainer(BaseTrainer):
         )
         serving = serving.decode() if isinstance(serving, bytes) else serving
         _check(serving, self._raw_examples(between))
-        argument_names.write(serving, _argument_names(between))
+        argument_names.write(serving, between.argument_names)
         io_utils.copy_dir(serving, self.fn_args.serving_model_dir)
         import tensorflow_model_analysis as tfma
 
@@ -310,9 +310,12 @@ class EstimatorTrainer(BaseTrainer):
         """Serialized raw tf.Examples in, or raw features by name."""
         examples = tf.compat.v1.placeholder(tf.string, [None], name="examples")
         parsed = tf.io.parse_example(examples, between.label_optional_spec)
-        by_name = {argument: parsed[name] for name, argument in _argument_names(between).items()}
+        needed = {name: parsed[name] for name in between.serving_names}
+        by_name = {between.argument_names[name]: tensor for name, tensor in needed.items()}
+        # what is fed by name must not depend on the examples, as all that one call of Transform makes does
+        features = {**self._transformed(parsed), **self._transformed(needed)}
         return tf.estimator.export.ServingInputReceiver(
-            self._transformed(parsed), {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
+            features, {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
         )
 
     def _eval_receiver(self, between: Interface) -> Any:
@@ -342,12 +345,6 @@ class EstimatorTrainer(BaseTrainer):
                 if name.startswith("events.out.tfevents."):
                     target = os.path.join(self.fn_args.model_run_dir, "logs", os.path.relpath(parent, folder), name)
                     io_utils.copy_file(os.path.join(parent, name), os.path.normpath(target), overwrite=True)
-
-
-def _argument_names(between: Interface) -> dict[str, str]:
-    """Names of the arguments of `raw:predict`: the features' own, but for `self`, which Python cannot pass by name."""
-    own = {name: name for name in between.serving_names}
-    return {**own, "self": between.argument_names["self"]} if "self" in own else own
 
 
 def _transformed_output(features: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,7 +83,7 @@ def export(trainer: TorchTrainer, model: nn.Module) -> torch.export.ExportedProg
     try:
         predictor = Predictor(trainer, model)
         with torch.no_grad(), evaluating(predictor):
-            return _usable(torch.export.export(predictor, (apart,), dynamic_shapes=(shapes,)), apart)
+            return torch.export.export(predictor, (apart,), dynamic_shapes=(shapes,))
     except Exception as error:
         got = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         expected = "a model that torch.export can make a program of"
@@ -93,22 +93,16 @@ def export(trainer: TorchTrainer, model: nn.Module) -> torch.export.ExportedProg
         raise TrainingError(Problem("torch.export", got, expected, remedy)) from error
 
 
-def _usable(program: torch.export.ExportedProgram, arguments: Collection[str]) -> torch.export.ExportedProgram:
-    """A program without PyTorch's checks of its arguments where their names have quotes.
-
-    PyTorch (2.14) writes such names into the Python code of these checks as they are, which then is none.
-    """
-    if any(quote in name for name in arguments for quote in "\"'"):
-        program._guards_code = []
-    return program
-
-
 def check(trainer: TorchTrainer, model: nn.Module) -> None:
     """Looks, before training, whether the model can be written as it is to be.
 
     Raises:
         PreflightError: If it cannot.
     """
+    # torch.export (2.14) writes names into the Python code of its checks as they are
+    if quoted := sorted(name for name in trainer.features_and_label(trainer.sample)[0] if "'" in name or '"' in name):
+        remedy = "Rename it, e.g. in Transform."
+        raise PreflightError([Problem("names of features", str(quoted), "names without quotes", remedy)])
     if (precision := _precision(trainer)).name == "bf16-true":
         model = precision.of_model(copy.deepcopy(model))  # as it will be once it is trained
     try:
