@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.io import gfile
 
-from polytrainer.executors.backends import data_checks
-from polytrainer.executors.errors import PreflightError
-from polytrainer.executors.run_record import write
-from polytrainer.proto.problems import Problem
+from polytrainer.executors.backends import data_checks, estimator_formats
+from polytrainer.executors.errors import PreflightError, TrainingError
 
 if TYPE_CHECKING:
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
@@ -49,6 +47,18 @@ def check(trainer: EstimatorTrainer, estimator: Any, resumed_from: int) -> None:
     problems += _check_variables(estimator.model_dir, variables, resumed_from)
     if problems:
         raise PreflightError(problems)
+
+
+def check_serving(trainer: EstimatorTrainer, estimator: Any) -> None:
+    """Builds the graph of predictions, and finds out which raw features it needs.
+
+    Raises:
+        PreflightError: If the model's features cannot be made without the raw label.
+    """
+    try:
+        estimator_formats.narrowed(trainer, estimator)
+    except TrainingError as error:  # what `interface` says after a training
+        raise PreflightError(error.problems) from error
 
 
 @contextmanager

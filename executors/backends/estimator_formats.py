@@ -13,7 +13,8 @@ from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.export.formats import tensors
 from polytrainer.executors.export.formats import write as formats
 from polytrainer.executors.export.formats.source import SIGNATURE, Arrays, Source
-from polytrainer.executors.export.signatures import named_outputs
+from polytrainer.executors.export.graph_inputs import needed
+from polytrainer.executors.export.signatures import TRANSFORM, Interface, named_outputs
 
 if TYPE_CHECKING:
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
@@ -55,11 +56,8 @@ def _graph(
         Placeholders of the features that it takes and tensors of the predictions that are numbers, both by name, and
         the session.
     """
-    spec = {name: feature for name, feature in trainer.feature_spec.items() if name != trainer.label_key}
     with tf.Graph().as_default() as graph:
-        v1.train.create_global_step()
-        features = _placeholders(spec)
-        made = estimator.model_fn(dict(features), None, tf.estimator.ModeKeys.PREDICT, estimator.config)
+        features, made = _predicting(trainer, estimator)
         outputs = {name: value for name, value in named_outputs(made.predictions).items() if value.dtype != tf.string}
         needed = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [value.op.name for value in outputs.values()])
         nodes = {node.name for node in needed.node}
@@ -74,6 +72,28 @@ def _graph(
         yield inputs, outputs, session
     finally:
         session.close()
+
+
+def narrowed(trainer: EstimatorTrainer, estimator: Any) -> Interface:
+    """What stands between a raw example and the Estimator, which may compute something from some features only.
+
+    Raises:
+        TrainingError: If the model's features cannot be made without the raw label.
+    """
+    between = trainer.interface()
+    with tf.Graph().as_default() as graph:
+        features, made = _predicting(trainer, estimator)
+        exported = [vars(output) for name, output in (made.export_outputs or {}).items() if name != TRANSFORM]
+        tensors_of = [part for part in tf.nest.flatten([made.predictions, exported]) if tf.is_tensor(part)]
+        return between.of_reading(needed(graph, tensors_of, features))
+
+
+def _predicting(trainer: EstimatorTrainer, estimator: Any) -> tuple[dict[str, Any], Any]:
+    """Placeholders of the features by name and the EstimatorSpec of predictions from them, in the default graph."""
+    spec = {name: feature for name, feature in trainer.feature_spec.items() if name != trainer.label_key}
+    v1.train.create_global_step()
+    features = _placeholders(spec)
+    return features, estimator.model_fn(dict(features), None, tf.estimator.ModeKeys.PREDICT, estimator.config)
 
 
 def _fill(session: Any, scaffold: Any, checkpoint: str | None) -> None:

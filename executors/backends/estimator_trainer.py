@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
@@ -27,12 +28,13 @@ from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.estimator_checkpoints import newest_readable_step, step_of
 from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
+from polytrainer.executors.backends.estimator_scopes import any_feature_name
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
 from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
-from polytrainer.executors.export import finite
+from polytrainer.executors.export import argument_names, finite
 from polytrainer.executors.export.loadable import loadable
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
@@ -77,8 +79,9 @@ class EstimatorTrainer(BaseTrainer):
     def run_fn(self, fn_args: FnArgs) -> TrainResult:
         """Trains, evaluates, tests and saves: what TFX calls."""
         started = time.monotonic()
-        with estimator_shim.available():
+        with estimator_shim.available(), ExitStack() as stack:
             self.bind(fn_args)
+            stack.enter_context(any_feature_name(self.feature_spec))
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
             data_checks.check_finite(self, BaseTrainer.input_fn, self._anomalies)
             resumed_from = newest_readable_step(folder)
@@ -86,6 +89,8 @@ class EstimatorTrainer(BaseTrainer):
             estimator = self._configured(self.model_fn(), folder)
             estimator_checks.check(self, estimator, resumed_from)
             estimator_formats.check(self, estimator)
+            if type(self).save is EstimatorTrainer.save:
+                estimator_checks.check_serving(self, estimator)
             facts = {
                 "model": type(estimator).__name__,
                 "precision": "32",
@@ -208,7 +213,7 @@ class EstimatorTrainer(BaseTrainer):
             By further format, how far what was written is from the trained model: the largest difference.
         """
         finite.check_weights([], estimator_checkpoints.variables(self._checkpoint or estimator.latest_checkpoint()))
-        between = self.interface()
+        between = estimator_formats.narrowed(self, estimator)
         serving = estimator.export_saved_model(
             os.path.join(self.fn_args.model_run_dir, "export"),
             lambda: self._receiver(between),
@@ -216,6 +221,7 @@ class EstimatorTrainer(BaseTrainer):
         )
         serving = serving.decode() if isinstance(serving, bytes) else serving
         _check(serving, self._raw_examples(between))
+        argument_names.write(serving, between.argument_names)
         io_utils.copy_dir(serving, self.fn_args.serving_model_dir)
         import tensorflow_model_analysis as tfma
 
@@ -315,9 +321,12 @@ class EstimatorTrainer(BaseTrainer):
         parsed = parse_examples(examples, between.label_optional_spec, keep_nan=not_served)
         # operations of their own to be fed: several that come of one cannot be cut from it one by one
         parsed = {name: each if hasattr(each, "dense_shape") else tf.identity(each) for name, each in parsed.items()}
-        by_name = {name: parsed[name] for name in between.serving_names}
+        needed = {name: parsed[name] for name in between.serving_names}
+        by_name = {between.argument_names[name]: tensor for name, tensor in needed.items()}
+        # what is fed by name must not depend on the examples, as all that one call of Transform makes does
+        features = {**self._transformed(parsed), **self._transformed(needed)}
         return tf.estimator.export.ServingInputReceiver(
-            self._transformed(parsed), {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
+            features, {"examples": examples}, receiver_tensors_alternatives={NAMED: by_name}
         )
 
     def _eval_receiver(self, between: Interface) -> Any:

@@ -107,6 +107,15 @@ def named_parts(column: Column, tensor: Any) -> dict[str, tf.Tensor]:
     return {**made, inside: values}
 
 
+def part_names(column: Column) -> list[str]:
+    """The names of `named_parts`."""
+    names, inside = [], column.name
+    for _ in range(column.levels):
+        names.append(f"{inside}.row_lengths")
+        inside += ".values"
+    return [*names, inside, *([f"{column.name}.columns"] if column.size else [])]
+
+
 def _num_rows(tensor: Any) -> tf.Tensor:
     import tensorflow as tf
 

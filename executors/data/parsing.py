@@ -116,6 +116,11 @@ class Parser:
         )
 
     @property
+    def filled_names(self) -> list[str]:
+        """Names of the features that have a default, and so a mask."""
+        return list(self._filled)
+
+    @property
     def resources(self) -> list[Any]:
         """The tables of the encoders."""
         return [encode.table for encode in self._operations.values() if hasattr(encode, "table")]

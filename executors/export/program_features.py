@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from polytrainer.executors.data.encoders import Encoder
 from polytrainer.executors.data.feature_specs import FeatureSpec
-from polytrainer.executors.data.flatten import named_parts
-from polytrainer.executors.data.parsing import Features, Parser
+from polytrainer.executors.data.flatten import named_parts, part_names
+from polytrainer.executors.data.parsing import Features, Parser, mask_name
 from polytrainer.executors.export.signatures import Interface
 
 if TYPE_CHECKING:
@@ -55,9 +55,22 @@ class ProgramFeatures:
         between = replace(between, defaults={})  # the parser fills them in, and makes masks of them
         if between.transform is None:
             # as the reader parses: what is missing has to be seen to be missing
-            between = replace(between, raw_spec={**between.raw_spec, **self._parser.parse_spec})
+            parsed = self._parser.parse_spec
+            between = replace(
+                between, raw_spec={**between.raw_spec, **parsed}, feature_spec={**between.feature_spec, **parsed}
+            )
         self.between = between
         self.resources = self._parser.resources
+
+    def serve_only(self, arguments: Collection[str]) -> None:
+        """Narrows what is served to the features that some of the program's arguments are made of."""
+        masked = {mask_name(name): name for name in self._parser.filled_names}
+        read = {
+            masked.get(column.name, column.name)
+            for column in self._parser.columns
+            if not set(part_names(column)).isdisjoint(arguments)
+        }
+        self.between = self.between.of_reading(read)
 
     def of_stored(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized examples as the training read them, `[n]` → the program's arguments."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
+
+from absl import logging
 
 from polytrainer.executors.data import encoders
 from polytrainer.executors.data.encoders import Encoder
 from polytrainer.executors.data.example_parsing import fill_defaults, fill_nan, parse_examples
 from polytrainer.executors.data.feature_specs import FeatureSpec, has_default, optional
+from polytrainer.executors.export.argument_names import argument_names
+from polytrainer.executors.export.graph_inputs import needed
+from polytrainer.executors.export.transform_inputs import raw_inputs
 
 SERVING, NAMED, TRANSFORM = "serving_default", "predict", "transform_features"
 OUTPUTS = "outputs"
@@ -25,6 +30,9 @@ class Interface:
         transform: Raw features → the model's, as `TFTransformOutput.transform_features_layer()`; None where the model
             takes raw features.
         feature_names: Names of the features that the model takes.
+        feature_spec: How these are parsed, from examples as the model sees them.
+        sources: The raw features that each of them is made from.
+        read_names: Those of them that the model computes something from.
         defaults: Those of them, by name, that have a default where Transform makes no value.
     """
 
@@ -32,6 +40,9 @@ class Interface:
     serving_names: tuple[str, ...]
     transform: Any | None
     feature_names: tuple[str, ...]
+    feature_spec: FeatureSpec
+    sources: Mapping[str, frozenset[str]]
+    read_names: tuple[str, ...]
     defaults: FeatureSpec = field(default_factory=dict)
 
     @property
@@ -40,12 +51,28 @@ class Interface:
         return {name: self.raw_spec[name] for name in self.serving_names}
 
     @property
+    def argument_names(self) -> dict[str, str]:
+        """What the raw features that the model needs are called as arguments of `predict`, by their own names."""
+        return argument_names(self.serving_names)
+
+    @property
     def label_optional_spec(self) -> FeatureSpec:
-        """How raw examples are parsed that may lack what the model does not need, which is the label."""
+        """How raw examples are parsed that may lack what the model does not need, such as the label."""
         return {
             name: feature if name in self.serving_names else optional(feature)
             for name, feature in self.raw_spec.items()
         }
+
+    def of_reading(self, names: Collection[str]) -> Interface:
+        """The same for a model that computes something from some of its features only.
+
+        All remain where the model reads none, or such as Transform makes from nothing: a signature takes something.
+        """
+        read = tuple(name for name in self.feature_names if name in names)
+        serving_names = frozenset[str]().union(*(self.sources[name] for name in read))
+        if not serving_names:
+            return self
+        return replace(self, read_names=read, serving_names=tuple(sorted(serving_names)))
 
 
 def interface(
@@ -62,58 +89,58 @@ def interface(
         feature_spec: Features that the model sees, label included.
         label_key: Name of the label among them.
         transform_output: `tft.TFTransformOutput`, or None.
-        raw_label_key: Name of the label before Transform; found by its name where None.
+        raw_label_key: Name of the label before Transform, to be held to: the model's features must not need it. Without
+            it, whatever raw feature only the label is made from is not needed either.
         weight_key: Name of the example weight among them, which the model does not see either.
-        raw_weight_key: Name of the weight before Transform; found likewise.
+        raw_weight_key: Name of the weight before Transform, likewise.
 
     Raises:
         ValueError: If the model's features cannot be made without the raw label, or the raw weight.
     """
-    feature_names = tuple(sorted(name for name in feature_spec if name not in (label_key, weight_key)))
+    own_spec = {name: feature_spec[name] for name in sorted(feature_spec) if name not in (label_key, weight_key)}
+    names = tuple(own_spec)
     if transform_output is None:
-        return Interface(feature_spec, feature_names, None, feature_names)
+        sources = {name: frozenset([name]) for name in names}
+        return Interface(feature_spec, names, None, names, own_spec, sources, names)
     raw_spec = transform_output.raw_feature_spec()
     layer = transform_output.transform_features_layer()
-    without: set[str] = set()
+    sources = raw_inputs(layer, raw_spec, names)
+    defaults = {name: feature for name, feature in own_spec.items() if has_default(feature)}
+    everything = Interface(raw_spec, tuple(sorted(raw_spec)), layer, names, own_spec, sources, names, defaults)
+    between = everything.of_reading(names)
     for argument, given, key in (
         ("raw_label_key", raw_label_key, label_key),
         ("raw_weight_key", raw_weight_key, weight_key),
     ):
-        if given is not None and not _suffices(raw_spec, {*without, given}, feature_names, layer):
+        if given is not None and (given in between.serving_names or given not in raw_spec):
             raise ValueError(
-                f"{argument}: got {given!r}, which Transform makes some of {list(feature_names)} from (or which is no "
+                f"{argument}: got {given!r}, which Transform makes some of {list(names)} from (or which is no "
                 f"raw feature; they are {sorted(raw_spec)}); expected one that only {key!r} is made from."
             )
-        without |= {given} if given is not None else _raw_name(raw_spec, key, without, feature_names, layer)
-    defaults = {name: feature_spec[name] for name in feature_names if has_default(feature_spec[name])}
-    return Interface(raw_spec, tuple(sorted(set(raw_spec) - without)), layer, feature_names, defaults)
+    return between
 
 
-def _raw_name(
-    raw_spec: FeatureSpec, key: str | None, without: set[str], feature_names: tuple[str, ...], layer: Any
-) -> set[str]:
-    """The raw feature called like a label or like its beginning, unless the model's features need it too."""
-    candidates = [name for name in raw_spec if key is not None and key.startswith(name) and name not in without]
-    best = max(candidates, key=len, default=None)
-    return {best} if best is not None and _suffices(raw_spec, {*without, best}, feature_names, layer) else set()
+def features_read(predict: Callable[[dict[str, Any]], Any], feature_spec: FeatureSpec) -> set[str]:
+    """Names of the features that a model computes something from, found in its graph.
 
-
-def _suffices(raw_spec: FeatureSpec, without: set[str], feature_names: tuple[str, ...], layer: Any) -> bool:
-    """Whether Transform makes all of the model's features from the other raw ones."""
+    Args:
+        predict: The model: features by name → tensors, nested.
+        feature_spec: How its features are parsed.
+    """
     import tensorflow as tf
 
-    if not without <= set(raw_spec):
-        return False
-    spec = {name: feature for name, feature in raw_spec.items() if name not in without}
-    made: set[str] = set()
+    features: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)  # type: ignore[untyped-decorator]
     def trace(examples: Any) -> Any:
-        made.update(layer(parse_examples(examples, spec)))
+        parsed = parse_examples(examples, feature_spec)
+        # tensors of their own, to be found by
+        features.update(tf.nest.map_structure(tf.identity, parsed, expand_composites=True))
+        outputs.update(named_outputs(predict(dict(features))))
         return tf.constant(0)
 
-    trace.get_concrete_function()
-    return set(feature_names) <= made
+    return needed(trace.get_concrete_function().graph, outputs.values(), features)
 
 
 def named_outputs(result: Any) -> dict[str, Any]:
@@ -162,7 +189,9 @@ def transforming(
 
     def model_features(raw: Mapping[str, Any]) -> dict[str, Any]:
         made = transformed(raw)
-        return {name: made[name] for name in between.feature_names}
+        read = {name: made[name] for name in between.read_names}
+        unread = {name: between.feature_spec[name] for name in between.feature_names if name not in read}
+        return {**read, **_absent(unread, read)} if unread else read
 
     def with_label(examples: Any) -> dict[str, Any]:
         made = transformed(parse_examples(examples, whole_spec, not_served))
@@ -173,6 +202,16 @@ def transforming(
     return model_features, with_label
 
 
+def _absent(spec: FeatureSpec, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Features as they are parsed of examples that have none of them, as many as there are beside them."""
+    import tensorflow as tf
+
+    first = next(iter(beside.values()))
+    count = first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first)[0]
+    empty = tf.fill([count], tf.constant(b""))
+    return tf.io.parse_example(empty, {name: optional(feature) for name, feature in spec.items()})  # type: ignore[no-any-return]
+
+
 def signatures(
     module: Any,
     predict: Callable[[dict[str, Any]], Any],
@@ -181,10 +220,11 @@ def signatures(
 ) -> dict[str, Any]:
     """Makes the three signatures of a model.
 
-    * `serving_default`: `examples`, serialized raw tf.Examples, [batch] string, the label not needed → the model's
-      outputs, by its own names if it returns a dict, else as `outputs`.
-    * `predict`: the same from raw features by name: dense ones [batch, *shape]; sparse ones [batch, *size], others
-      [batch, width], both padded with NaN, "" or the smallest int64.
+    * `serving_default`: `examples`, serialized raw tf.Examples, [batch] string, of which only what the model needs is
+      read → the model's outputs, by its own names if it returns a dict, else as `outputs`.
+    * `predict`: the same from raw features by name (`argument_names`): dense ones [batch, *shape]; sparse ones
+      [batch, *size], others [batch, width], both padded with NaN, "" or the smallest int64. Left out, with a warning,
+      where a model cannot be called so.
     * `transform_features`: `examples` → the features that the model sees, and the label if the example has one; for
       TFMA's `ModelSpec(preprocessing_function_names=["transform_features"])`.
 
@@ -217,18 +257,22 @@ def signatures(
         return with_label(examples)
 
     # by position: names of keyword arguments are altered where Python has no such (`a.b`), those of specs are not
-    specs = [_named_spec(name, feature) for name, feature in serving_spec.items()]
+    arguments = between.argument_names
+    specs = [_named_spec(arguments[name], feature) for name, feature in serving_spec.items()]
 
     @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
     def named(*features: Any) -> dict[str, Any]:
         given = zip(serving_spec.items(), features, strict=True)
         return outputs({name: _as_parsed(tensor, feature) for (name, feature), tensor in given})
 
-    return {
-        SERVING: serving_default,
-        NAMED: named.get_concrete_function(),
-        TRANSFORM: transform_features,
-    }
+    serving_default.get_concrete_function()  # what does not fit shows here, and is not taken for a fault of `predict`
+    made = {SERVING: serving_default, NAMED: named, TRANSFORM: transform_features}
+    try:
+        made[NAMED] = named.get_concrete_function()
+    except Exception as error:  # of many kinds
+        logging.warning("The SavedModel has no signature %r, of features by name: %s", NAMED, error)
+        del made[NAMED]
+    return made
 
 
 def _named_spec(name: str, feature: Any) -> Any:

@@ -50,12 +50,12 @@ def serialized(row):
     for name, value in row.items():
         values = value if isinstance(value, list) else [value]
         feature = example.features.feature[name]
-        (feature.float_list if isinstance(values[0], float) else feature.bytes_list).value.extend(values)
+        lists = {float: feature.float_list, bytes: feature.bytes_list, int: feature.int64_list}
+        lists[type(values[0])].value.extend(values)
     return example.SerializeToString()
 
 
-@pytest.fixture(scope="session")
-def transform(tmp_path_factory):
+def apply_transform(folder, raw_schema, rows, preprocessing_fn):
     """The transform graph of some rows and the rows, raw and transformed, made by TensorFlow Transform itself."""
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
@@ -64,13 +64,12 @@ def transform(tmp_path_factory):
     from tfx_bsl.coders import example_coder
     from tfx_bsl.public import tfxio
 
-    folder = tmp_path_factory.mktemp("transform")
-    schema = text_format.Parse(RAW_SCHEMA, schema_pb2.Schema())
+    schema = text_format.Parse(raw_schema, schema_pb2.Schema())
     source = tfxio.TFExampleBeamRecord(
         physical_format="inmem", telemetry_descriptors=["test"], schema=schema, raw_record_column_name=None
     )
     with beam.Pipeline(runner="FnApiRunner") as pipeline, tft_beam.Context(temp_dir=str(folder / "tmp")):
-        data = pipeline | beam.Create([serialized(row) for row in ROWS]) | source.BeamSource()
+        data = pipeline | beam.Create([serialized(row) for row in rows]) | source.BeamSource()
         (transformed, _), function = (data, source.TensorAdapterConfig()) | tft_beam.AnalyzeAndTransformDataset(
             preprocessing_fn, output_record_batches=True
         )
@@ -81,14 +80,22 @@ def transform(tmp_path_factory):
             | beam.io.WriteToTFRecord(str(folder / "transformed"), file_name_suffix=".gz")
         )
     (folder / "graph" / "metadata").mkdir()  # as TFX's Transform leaves it
-    (folder / "graph" / "metadata" / "schema.pbtxt").write_text(RAW_SCHEMA)
+    (folder / "graph" / "metadata" / "schema.pbtxt").write_text(raw_schema)
     import tensorflow as tf
 
     [path] = folder.glob("transformed*")
-    rows = list(tf.data.TFRecordDataset([str(path)], "GZIP").as_numpy_iterator())
-    assert len(rows) == len(ROWS)
-    examples = [serialized(row) for row in ROWS]
-    return SimpleNamespace(graph=folder / "graph", transformed=rows, raw=examples, rows=ROWS, serialized=serialized)
+    transformed_rows = list(tf.data.TFRecordDataset([str(path)], "GZIP").as_numpy_iterator())
+    assert len(transformed_rows) == len(rows)
+    examples = [serialized(row) for row in rows]
+    return SimpleNamespace(
+        graph=folder / "graph", transformed=transformed_rows, raw=examples, rows=rows, serialized=serialized
+    )
+
+
+@pytest.fixture(scope="session")
+def transform(tmp_path_factory):
+    """The transform graph of the rows above, and they, raw and transformed."""
+    return apply_transform(tmp_path_factory.mktemp("transform"), RAW_SCHEMA, ROWS, preprocessing_fn)
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError
-from polytrainer.executors.export import saved_model
-from polytrainer.executors.export.signatures import signatures
+from polytrainer.executors.export import argument_names, saved_model
+from polytrainer.executors.export.signatures import Interface, features_read, signatures
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.result import TrainResult
@@ -87,6 +87,7 @@ class KerasTrainer(BaseTrainer):
             with self._precision(), strategy.scope():
                 model = self._built_model()
             formats.check(self, model)
+            self._check_signatures(model)
             with self._precision(), strategy.scope():
                 progress = Progress(self.schedule)
                 resumed_from = self._restore(model, progress)
@@ -240,10 +241,7 @@ class KerasTrainer(BaseTrainer):
             By format, how far what was written is from the trained model: the largest difference.
         """
         weights.check_finite(model)
-        between = self.interface()
-        module = tf.Module()
-        module.model = formats.trackable(model)
-        made = signatures(module, lambda features: self.predict_fn(model, features), between)
+        module, between, made = self._signatures(model)
         self._transform_layer = between.transform
 
         def predict_stored(examples: Any) -> Any:
@@ -258,6 +256,7 @@ class KerasTrainer(BaseTrainer):
         apart, tolerance = 0.0, export_args.tolerance(self.fn_args.export_args)
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
+            argument_names.write(path, between.argument_names)
             found = saved_model.check(
                 path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))), tolerance
             )
@@ -267,6 +266,34 @@ class KerasTrainer(BaseTrainer):
         return {"saved_model": apart, **formats.write(self, model, root)}
 
     # ---- inside
+
+    def _signatures(self, model: Any) -> tuple[tf.Module, Interface, dict[str, Any]]:
+        """A module to be saved, what stands between a raw example and the model, and the signatures."""
+
+        def predict(features: Mapping[str, Any]) -> Any:
+            return self.predict_fn(model, features)
+
+        between = self.interface()
+        between = between.of_reading(features_read(predict, between.feature_spec))
+        module = tf.Module()
+        module.model = formats.trackable(model)
+        return module, between, signatures(module, predict, between)
+
+    def _check_signatures(self, model: Any) -> None:
+        """Makes the signatures of the untrained model: what does not fit is found before it is trained.
+
+        Raises:
+            PreflightError: If they cannot be made.
+        """
+        if type(self).save is not KerasTrainer.save:
+            return
+        try:
+            self._signatures(model)
+        except TrainingError as error:  # what `interface` says after a training
+            raise PreflightError(error.problems) from error
+        except Exception as error:  # of many kinds
+            got = f"a model that cannot be called on what is made of raw examples ({type(error).__name__}: {error})"
+            raise PreflightError([Problem("the serving signature", got, "predictions")]) from error
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
         if is_chief() or getattr(self.fn_args, "test_results_dir", None) is None:

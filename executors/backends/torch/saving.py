@@ -100,6 +100,10 @@ def check(trainer: TorchTrainer, model: nn.Module) -> None:
     Raises:
         PreflightError: If it cannot.
     """
+    # torch.export (2.14) writes names into the Python code of its checks as they are
+    if quoted := sorted(name for name in trainer.features_and_label(trainer.sample)[0] if "'" in name or '"' in name):
+        remedy = "Rename it, e.g. in Transform."
+        raise PreflightError([Problem("names of features", str(quoted), "names without quotes", remedy)])
     if (precision := _precision(trainer)).name == "bf16-true":
         model = precision.of_model(copy.deepcopy(model))  # as it will be once it is trained
     try:

@@ -14,11 +14,12 @@ from torch import nn
 
 from polytrainer.executors.backends.torch.losses import LOGITS
 from polytrainer.executors.backends.torch.modes import evaluating
+from polytrainer.executors.backends.torch.program_inputs import arguments_read
 from polytrainer.executors.data.encoders import Vocabulary
 from polytrainer.executors.data.errors import DataError
 from polytrainer.executors.data.examples import filler, first_examples
 from polytrainer.executors.errors import PreflightError, TrainingError
-from polytrainer.executors.export import parity, preprocessing, saved_model
+from polytrainer.executors.export import argument_names, parity, preprocessing, saved_model
 from polytrainer.executors.export.loadable import copy
 from polytrainer.executors.export.program_features import ProgramFeatures
 from polytrainer.executors.export.signatures import named_outputs, signatures
@@ -65,6 +66,7 @@ def servable(trainer: TorchTrainer, program: torch.export.ExportedProgram) -> Se
     try:
         with tf.device("CPU:0"):  # a GPU's memory is for the training
             features = program_features(trainer)
+            features.serve_only(arguments_read(program))
             module = tf.Module(name="Model")
             module.model, module.resources = convert(program), features.resources
 
@@ -118,6 +120,7 @@ def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.Expo
         raise TrainingError(*error.problems) from error
     with tf.device("CPU:0"):
         saved_model.write(made.module, told.serving_model_dir, made.signatures)
+        argument_names.write(told.serving_model_dir, made.features.between.argument_names)
         stored = stored_examples(trainer, CHECKED_EXAMPLES)
         is_raw = trainer._is_raw or trainer.transform_output is None
         raw = stored if is_raw else [filler(made.features.between.raw_spec)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from polytrainer.executors.export.formats import reason
+from polytrainer.executors.export.formats.signature import inputs as inputs_of_signature
 from polytrainer.executors.export.formats.source import SIGNATURE, Arrays
 from polytrainer.executors.export.loadable import loadable
 from polytrainer.proto import export_args
@@ -45,15 +46,19 @@ def from_saved_model(saved_model: str, path: str, opset: int, features: Arrays) 
     with loadable(saved_model) as folder:
         loaded = tf.saved_model.load(folder)  # owns the signature's variables
     signature = loaded.signatures[SIGNATURE]
+    named = inputs_of_signature(saved_model, features)
+    _, known = signature.structured_input_signature
+    specs = {**{spec.name: spec for spec in known.values()}, **known}
     # names of TensorFlow's that it takes for nodes and arguments; the features' need not be such
     given = {
-        key if key in features else spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=f"feature_{number}")
-        for number, (key, spec) in enumerate(signature.structured_input_signature[1].items())
+        name: tf.TensorSpec(specs[argument].shape, specs[argument].dtype, name=f"feature_{number}")
+        for number, (name, argument) in enumerate(named.items())
+        if argument in specs
     }
     outputs: list[str] = []
 
     def by_position(*tensors: Any) -> list[Any]:
-        found = signature(**dict(zip(given, tensors, strict=True)))
+        found = signature(**{named[name]: tensor for name, tensor in zip(given, tensors, strict=True)})
         outputs[:] = sorted(found)
         return [tf.identity(found[name], name=f"output_{number}") for number, name in enumerate(outputs)]
 

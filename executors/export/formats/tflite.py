@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from polytrainer.executors.export.formats import reason
+from polytrainer.executors.export.formats.signature import inputs as inputs_of_signature
 from polytrainer.executors.export.formats.source import SIGNATURE, Arrays
 from polytrainer.proto import export_args
 
@@ -29,6 +30,7 @@ def convert(saved_model: str, quantization: str, calibration: Arrays) -> bytes:
 
     if quantization == "full_integer" and _has_half_precision(saved_model):
         raise reason.inconvertible(export_args.TFLITE, "half precision, which ranges of values cannot be found of")
+    arguments = inputs_of_signature(saved_model, calibration)
     first = last = None
     for operators, consequence in _operator_sets(quantization):
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[SIGNATURE])
@@ -38,7 +40,9 @@ def convert(saved_model: str, quantization: str, calibration: Arrays) -> bytes:
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization == "full_integer":
-            converter.representative_dataset = lambda: _one_by_one(calibration)
+            converter.representative_dataset = lambda: _one_by_one(
+                {arguments[name]: array for name, array in calibration.items()}
+            )
         try:
             content: bytes = converter.convert()
         except Exception as raised:  # of many kinds
@@ -46,7 +50,7 @@ def convert(saved_model: str, quantization: str, calibration: Arrays) -> bytes:
             continue
         if first:
             logging.warning("TFLite, %s: %s", consequence, reason.of(first))
-        return content
+        return _with_input_names(content, {argument: name for name, argument in arguments.items()})
     assert last is not None
     raise reason.inconvertible(export_args.TFLITE, reason.of(last)) from last
 
@@ -64,6 +68,20 @@ def run(path: str, batches: Sequence[Arrays]) -> list[Arrays]:
         return [runner(**batch) for batch in batches]
     except Exception as error:
         raise reason.inconvertible(export_args.TFLITE, reason.of(error)) from error
+
+
+def _with_input_names(content: bytes, names: Mapping[str, str]) -> bytes:
+    """A model whose signature calls its inputs otherwise."""
+    if all(before == after for before, after in names.items()):
+        return content
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    for signature in model.signatureDefs:
+        for tensor in signature.inputs:
+            name = tensor.name.decode()
+            tensor.name = names.get(name, name).encode()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _operator_sets(quantization: str) -> list[tuple[list[Any], str]]:
