@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
@@ -19,6 +18,7 @@ from polytrainer.executors.backends import (
     estimator_checks,
     estimator_formats,
     estimator_predictions,
+    estimator_serving,
     estimator_shim,
     estimator_weights,
 )
@@ -26,9 +26,7 @@ from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.estimator_checkpoints import newest_readable_step, step_of
 from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
-from polytrainer.executors.data import dataset
-from polytrainer.executors.data.examples import filler
-from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
+from polytrainer.executors.errors import PreflightError, loss_not_finite
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.monitors import ModelSelection
@@ -95,7 +93,14 @@ class EstimatorTrainer(BaseTrainer):
                 results = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
                 self.write_state("estimator", {**results, "parity": parity}, started)
             best_step = step_of(self._checkpoint) if self._checkpoint else None
-        return TrainResult(metrics, steps=steps, framework="estimator", parity=parity, best_step=best_step)
+        return TrainResult(
+            metrics,
+            steps=steps,
+            framework="estimator",
+            parity=parity,
+            best_step=best_step,
+            serving_rows=len(self.raw_rows),
+        )
 
     def _count_examples(self) -> None:
         """Reads what the data has to be read for: within an Estimator's graph nothing is read."""
@@ -197,7 +202,7 @@ class EstimatorTrainer(BaseTrainer):
         """Writes `Format-Serving` and `Format-TFMA`, calls the first on real examples; and the formats of `ExportArgs`.
 
         Returns:
-            By further format, how far what was written is from the trained model: the largest difference.
+            By format, how far what was written is from the trained model: the largest difference.
         """
         between = self.interface()
         serving = estimator.export_saved_model(
@@ -206,7 +211,7 @@ class EstimatorTrainer(BaseTrainer):
             checkpoint_path=self._checkpoint,
         )
         serving = serving.decode() if isinstance(serving, bytes) else serving
-        _check(serving, self._raw_examples(between))
+        apart = estimator_serving.check(self, estimator, serving, between)
         io_utils.copy_dir(serving, self.fn_args.serving_model_dir)
         import tensorflow_model_analysis as tfma
 
@@ -221,7 +226,8 @@ class EstimatorTrainer(BaseTrainer):
         io_utils.copy_dir(serving, self.fn_args.eval_model_dir)
         fileio.rmtree(os.path.join(self.fn_args.model_run_dir, "export"))
         root, checkpoint = os.path.dirname(self.fn_args.serving_model_dir), self._checkpoint
-        return estimator_formats.write(self, estimator, checkpoint or estimator.latest_checkpoint(), root)
+        parity = estimator_formats.write(self, estimator, checkpoint or estimator.latest_checkpoint(), root)
+        return parity if apart is None else {"saved_model": apart, **parity}
 
     # ---- inside
 
@@ -324,10 +330,6 @@ class EstimatorTrainer(BaseTrainer):
             return dict(raw)
         return dict(self.transform_output.transform_raw_features(raw, drop_unused_features=True))
 
-    def _raw_examples(self, between: Interface) -> list[bytes]:
-        stored = dataset.first_records(self.files(self.fn_args.eval_files), 16)
-        return stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
-
     def _keep_logs(self, folder: str) -> None:
         """Copies events beside the other logs: the folder they are in goes when the run succeeds."""
         for parent, _, names in list(fileio.walk(folder)):
@@ -352,20 +354,3 @@ def _transformed_output(features: dict[str, Any]) -> Any:
 def _dense(tensor: Any) -> Any:
     """A signature's outputs are tensors."""
     return tf.sparse.to_dense(tensor) if isinstance(tensor, tf.SparseTensor) else tensor
-
-
-def _check(path: str, raw: Sequence[bytes]) -> None:
-    """Loads a model back and calls it on raw examples."""
-    try:
-        signatures = tf.saved_model.load(path).signatures
-        signature = signatures["predict"] if "predict" in signatures else signatures["serving_default"]
-        outputs = signature(examples=tf.constant(list(raw)))
-        finite = all(bool(np.all(np.isfinite(value))) for value in outputs.values() if value.dtype.is_floating)
-    except TrainingError:  # SIGTERM, in the middle of it
-        raise
-    except Exception as error:
-        raise TrainingError(
-            Problem(path, f"a model that fails on real examples ({type(error).__name__}: {error})", "predictions")
-        ) from error
-    if not finite:
-        raise TrainingError(Problem(path, "predictions that are not finite", "numbers"))

@@ -62,6 +62,13 @@ class ProgramFeatures:
         """Serialized examples as the training read them, `[n]` → the program's arguments."""
         return self._flat(self._parser.features(serialized))
 
+    def of_raw(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialized raw examples, `[n]` → the same."""
+        import tensorflow as tf
+
+        raw = tf.io.parse_example(serialized, self.between.label_optional_spec)
+        return self.of_served(self.between.transform(raw) if self.between.transform is not None else raw)
+
     def of_served(self, features: Features) -> dict[str, tf.Tensor]:
         """Features by name, as Transform made them or, without Transform, as they were parsed → the same."""
         return self._flat(self._parser.encoded(features) if self._is_raw else self._parser.finish_made(features))

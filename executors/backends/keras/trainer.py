@@ -24,12 +24,11 @@ from polytrainer.executors.backends.keras.callback_states import CallbackStates
 from polytrainer.executors.backends.keras.callbacks import Progress, SaveCheckpoints
 from polytrainer.executors.backends.keras.training_checkpoint import TrainingCheckpoints
 from polytrainer.executors.data import dataset
-from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import saved_model
-from polytrainer.executors.export.signatures import signatures
+from polytrainer.executors.export.signatures import SERVING, Interface, signatures
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.result import TrainResult
@@ -85,6 +84,7 @@ class KerasTrainer(BaseTrainer):
             with self._precision(), strategy.scope():
                 model = self._built_model()
             formats.check(self, model)
+            self._check_serving(model)
             with self._precision(), strategy.scope():
                 progress = Progress(self.schedule)
                 resumed_from = self._restore(model, progress)
@@ -108,7 +108,14 @@ class KerasTrainer(BaseTrainer):
                 told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
                 self.write_state("keras", {**progress.saved(), **told}, started)
         best_step = progress.best_step if progress.best is not None else None
-        return TrainResult(metrics, steps=progress.step, framework="keras", parity=parity, best_step=best_step)
+        return TrainResult(
+            metrics,
+            steps=progress.step,
+            framework="keras",
+            parity=parity,
+            best_step=best_step,
+            serving_rows=len(self.raw_rows),
+        )
 
     def train(self, model: Any, progress: Progress) -> None:
         """Fits the model, from the step that `progress` is at to the last one, and gives it the weights to publish."""
@@ -251,12 +258,16 @@ class KerasTrainer(BaseTrainer):
             predict_stored, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
         stored = dataset.first_records(self.files(self.fn_args.eval_files), _CHECKED_EXAMPLES)
-        raw = stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
         apart, tolerance = 0.0, export_args.tolerance(self.fn_args.export_args)
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
             found = saved_model.check(
-                path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))), tolerance
+                path,
+                stored,
+                lambda examples: module.predict_stored(tf.constant(list(examples))),
+                self.raw_rows,
+                lambda examples: self._predict_raw(model, between, examples),
+                tolerance,
             )
             apart = max(apart, found)
         root = os.path.dirname(self.fn_args.serving_model_dir)
@@ -264,6 +275,19 @@ class KerasTrainer(BaseTrainer):
         return {"saved_model": apart, **formats.write(self, model, root)}
 
     # ---- inside
+
+    def _predict_raw(self, model: Any, between: Interface, serialized: Sequence[bytes]) -> Any:
+        """What the model in memory says of raw examples."""
+        features = tf.io.parse_example(list(serialized), between.label_optional_spec)
+        if between.transform is not None:
+            features = between.transform(features)
+        return self.predict_fn(model, {name: features[name] for name in between.feature_names})
+
+    def _check_serving(self, model: Any) -> None:
+        """Calls the untrained model as it will be served."""
+        between = self.interface()
+        made = signatures(tf.Module(), lambda features: self.predict_fn(model, features), between)
+        saved_model.check_serving_signature(made[SERVING], self.raw_rows, between.raw_spec)
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
         if is_chief() or getattr(self.fn_args, "test_results_dir", None) is None:
