@@ -34,6 +34,7 @@ class TrainerSpec(ComponentSpec):  # type: ignore[misc]
     }
     INPUTS = {
         keys.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
+        keys.RAW_EXAMPLES: ChannelParameter(type=standard_artifacts.Examples, optional=True),
         keys.TRANSFORM_GRAPH: ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
         keys.SCHEMA: ChannelParameter(type=standard_artifacts.Schema, optional=True),
         keys.STATISTICS: ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),

@@ -14,6 +14,7 @@ from tfx.types import BaseChannel, Channel
 from tfx.types.component_spec import ComponentSpec
 from tfx.utils import json_utils
 
+from polytrainer.components.lineage import raw_examples_behind
 from polytrainer.components.spec import TrainerSpec, with_extra_inputs, with_results_as_examples
 from polytrainer.executors.generic_executor import GenericExecutor
 from polytrainer.proto import args, keys
@@ -78,6 +79,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         export_args: Args | None = None,
         custom_config: dict[str, Any] | RuntimeParameter | None = None,
         extra_inputs: Mapping[str, BaseChannel] | None = None,
+        raw_examples: BaseChannel | None = None,
         resume: bool = True,
         resources: TrainerResources | None = None,
         cluster: ClusterJob | None = None,
@@ -107,6 +109,9 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             custom_config: A dict of whatever JSON can hold, for the user's code.
             extra_inputs: Further channels of any type by name; the user's code sees their artifacts as
                 `fn_args.extra_inputs[name]`.
+            raw_examples: Channel of the raw `Examples` of which Transform made `examples`. The trainer classes call the
+                served model on some of them before it is published, and compare. By default those that the Transform
+                which made `transform_graph` has read, where it is a node of the same pipeline.
             resume: Go on where a run that died was, if inputs, code and arguments are the same (the trainer classes do
                 so; a plain `run_fn` may, with `fn_args.checkpoint_dir`). False: start afresh.
             resources: What the node asks of the cluster that it runs on. `polytrainer.pipelines.kubeflow.compile` reads
@@ -144,6 +149,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             custom_config = json_utils.dumps(custom_config)
         arguments = {
             keys.EXAMPLES: examples or transformed_examples,
+            keys.RAW_EXAMPLES: raw_examples,
             keys.TRANSFORM_GRAPH: transform_graph,
             keys.SCHEMA: schema,
             keys.STATISTICS: statistics,
@@ -160,6 +166,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
             keys.CLUSTER: None if cluster is None else cluster_lib.dumps(cluster),
         }
         declared = {**spec_class.PARAMETERS, **spec_class.INPUTS}
+        if raw_examples is None and keys.RAW_EXAMPLES in declared:
+            arguments[keys.RAW_EXAMPLES] = raw_examples_behind(transform_graph)
         spec = spec_class(
             # a SPEC_CLASS that lacks an optional argument of ours (TFX's own has no trainer_fn from 1.16 on) is fine
             **{key: value for key, value in arguments.items() if key in declared or value is not None},

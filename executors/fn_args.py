@@ -11,6 +11,7 @@ from tfx.components.trainer import fn_args_utils
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from polytrainer.executors import examples_lineage
 from polytrainer.executors.checkpoints import data_signature, fingerprint
 from polytrainer.executors.data.files import matching_files
 from polytrainer.executors.inputs import read_hyperparameters, read_num_examples
@@ -42,6 +43,9 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
         test_results_dir: The folder of the `test_results`, see `polytrainer.write_test_results`; None where the node
             has no such output, which is so behind TFX's own Trainer.
         extra_inputs: Artifacts by the name given in `Trainer(extra_inputs={name: channel})`.
+        examples_are: "raw" or "transformed", where the artifacts of the examples tell; else None.
+        raw_eval_files: File patterns of the raw examples of which Transform made those of `eval_args.splits`: on these
+            the trainer classes compare the served model with the trained one. Empty where they are not known.
     """
 
     train_args: TrainArgs = attr.ib(default=None)
@@ -53,6 +57,8 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
     checkpoint_dir: str | None = attr.ib(default=None)
     test_results_dir: str | None = attr.ib(default=None)
     extra_inputs: dict[str, list[Artifact]] = attr.ib(factory=dict)
+    examples_are: str | None = attr.ib(default=None)
+    raw_eval_files: list[str] = attr.ib(factory=list)
 
 
 def resolve(
@@ -90,7 +96,20 @@ def resolve(
     result.extra_inputs = {
         name: artifacts for key, artifacts in input_dict.items() if (name := keys.extra_input_name(key))
     }
+    result.examples_are = examples_lineage.examples_are(input_dict)
+    result.raw_eval_files = _raw_patterns(input_dict, result.eval_args.splits)
     return result
+
+
+def _raw_patterns(input_dict: Artifacts, splits: Iterable[str]) -> list[str]:
+    """Patterns of the files of some splits of the raw examples; of those splits that all of their artifacts have."""
+    artifacts = input_dict.get(keys.RAW_EXAMPLES) or []
+    return [
+        io_utils.all_files_pattern(uri)
+        for split in splits
+        if all(split in artifact_utils.decode_split_names(artifact.split_names or "[]") for artifact in artifacts)
+        for uri in artifact_utils.get_split_uris(artifacts, split)
+    ]
 
 
 def _patterns(input_dict: Artifacts, splits: Iterable[str]) -> dict[str, list[str]]:

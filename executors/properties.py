@@ -13,3 +13,4 @@ BEST_STEP = "best_step"
 
 METRIC = "metric."  # prefix of a metric's property
 PARITY = "parity."  # and of a written format's difference to the trained model
+SERVING_ROWS = "parity.serving_rows"  # on how many real raw examples the served model was compared

@@ -33,7 +33,7 @@ def describe(
 
     They are: `framework`, `framework_version`, `polytrainer_version`, `user_code_sha256`, `signatures` (of the serving
     model, comma-separated), `train_seconds`, `train_steps` where the user's code told them, `metric.<name>` for each
-    metric, and `parity.<format>` for each written format that was compared with the trained model. A metric that is
+    metric, `parity.<format>` for each written format that was compared with the trained model. A metric that is
     not finite is kept as a string, as MLMD's databases cannot hold NaN; parity too, as of a number they keep six digits
     after the point.
     """
@@ -48,9 +48,14 @@ def describe(
     for name, text in texts.items():
         artifact.set_string_custom_property(name, text)
     artifact.set_float_custom_property(properties.TRAIN_SECONDS, round(seconds, 3))
-    for name, step in ((properties.TRAIN_STEPS, result.steps), (properties.BEST_STEP, result.best_step)):
-        if step is not None:
-            artifact.set_int_custom_property(name, int(step))
+    counts = {
+        properties.TRAIN_STEPS: result.steps,
+        properties.BEST_STEP: result.best_step,
+        properties.SERVING_ROWS: result.serving_rows,
+    }
+    for name, count in counts.items():
+        if count is not None:
+            artifact.set_int_custom_property(name, int(count))
     for name, difference in result.parity.items():
         artifact.set_string_custom_property(properties.PARITY + name, f"{difference:.3g}")
     for name, value in result.metrics.items():

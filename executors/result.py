@@ -25,6 +25,8 @@ class TrainResult:
         best_step: The step whose weights became the model, where they were chosen by a metric.
         label_key: The feature of the test results that is the label, for the figures of `report.html`; a trainer class
             says it by itself.
+        serving_rows: On how many real raw examples `serving_default` was seen to say what the trained model says; None
+            where nobody looked.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class TrainResult:
     parity: Mapping[str, float] = field(default_factory=dict)
     best_step: int | None = None
     label_key: str | None = None
+    serving_rows: int | None = None
 
     @classmethod
     def of(cls, returned: Any) -> TrainResult:

@@ -31,6 +31,8 @@ class RunArgs:
     export_args: ExportArgs = field(default_factory=ExportArgs)
     test_results_dir: str | None = None
     extra_inputs: dict[str, Any] = field(default_factory=dict)
+    examples_are: str | None = None
+    raw_eval_files: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, fn_args: Any) -> RunArgs:

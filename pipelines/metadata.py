@@ -53,6 +53,7 @@ class Run:
         best_step: The step whose weights became the model, where a metric chose them.
         metrics: By name; some may not be finite.
         parity: By written format, the largest difference to what the trained model says, relative.
+        serving_rows: On how many real raw examples the served model was compared with the trained one.
         model_uri: Where the model is; None if there is none, or no longer.
         model_run_uri: Where its logs and its report are; likewise.
         test_results_uri: Where what the model says of the held-out examples is; likewise.
@@ -77,6 +78,7 @@ class Run:
     best_step: int | None
     metrics: Mapping[str, float]
     parity: Mapping[str, float]
+    serving_rows: int | None
     model_uri: str | None
     model_run_uri: str | None
     test_results_uri: str | None
@@ -180,7 +182,8 @@ def _run(store: MetadataStore, execution: mlmd.Execution) -> Run:
         train_steps=told.get(properties.TRAIN_STEPS),
         best_step=told.get(properties.BEST_STEP),
         metrics=_numbers(told, properties.METRIC),
-        parity=_numbers(told, properties.PARITY),
+        parity=_numbers({name: told[name] for name in told if name != properties.SERVING_ROWS}, properties.PARITY),
+        serving_rows=told.get(properties.SERVING_ROWS),
         model_uri=_uri(model),
         model_run_uri=_uri(model_run),
         test_results_uri=_uri(outputs.get(keys.TEST_RESULTS)),

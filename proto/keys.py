@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EXAMPLES = "examples"
+RAW_EXAMPLES = "raw_examples"
 TRANSFORM_GRAPH = "transform_graph"
 SCHEMA = "schema"
 STATISTICS = "statistics"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import logging
 
-from polytrainer.executors.backends import data_checks, testing, user_arguments
+from polytrainer.executors.backends import data_checks, raw_or_transformed, testing, user_arguments
 from polytrainer.executors.backends.example_weights import (
     LABELS_AT_ONCE,
     balanced_weights,
@@ -34,6 +34,7 @@ from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import write_state
 from polytrainer.executors.timings import Timings
 from polytrainer.proto import args, export_args
+from polytrainer.proto.examples_are import RAW
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from polytrainer.proto.trainer_pb2 import TrainArgs
 
 DEFAULT_BATCH_SIZE = 32
+RAW_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class BaseTrainer:
         "schedule",
         "_stored_spec",
         "_is_raw",
+        "_transform_graph",
+        "raw_rows",
         "_transform_layer",
         "timings",
         "_weight_by_class",
@@ -137,6 +141,7 @@ class BaseTrainer:
         weight_key: str | None = None,
         raw_weight_key: str | None = None,
         class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
+        examples_are: Literal["raw", "transformed"] | None = None,
         params: Mapping[str, Any] | None = None,
         allow_unknown: bool = False,
         **arguments: Any,
@@ -157,6 +162,9 @@ class BaseTrainer:
             class_weights: How much the examples of a class count in the loss while training, by the label's number (1
                 for those that are not named); evaluations count each example by its own weight only. "balanced": in
                 inverse proportion to their number in the training splits (n / (classes * n_class), as in scikit-learn).
+            examples_are: Whether the examples are "raw", as they are when the model is served, or "transformed", which
+                is outputs of Transform. By default found, from their artifacts, or from what is in them; it has to be
+                said where neither tells.
             params: Arguments of your own as a dict, `self.params`; hyperparameters override its entries, too.
             allow_unknown: Whether arguments of any name are taken.
             **arguments: Those of your own: annotated class attributes (`hidden: int = 16`), or names that a method of
@@ -168,6 +176,7 @@ class BaseTrainer:
         self._check_arguments(arguments, allow_unknown)
         self.label_key, self.raw_label_key = label_key, raw_label_key
         self.weight_key, self.raw_weight_key, self.class_weights = weight_key, raw_weight_key, class_weights
+        self.examples_are = examples_are
         self._given_spec, self._defaults = feature_spec, dict(defaults or {})
         self.params = dict(params or {})
         own = {**user_arguments.defaults(type(self)), **arguments}
@@ -349,13 +358,44 @@ class BaseTrainer:
         raise NotImplementedError
 
     @cached_property
+    def raw_rows(self) -> list[bytes]:
+        """Serialized raw examples, up to 64 of the eval splits: on them the model is called as it will be served.
+
+        The stored ones, where these are raw; else those of which Transform made them. None where they are not known.
+        """
+        files = self.fn_args.eval_files or self.fn_args.train_files
+        if self.transform_output is not None and not self._is_raw:
+            files = getattr(self.fn_args, "raw_eval_files", [])
+        return examples.first_examples(self.files(files), RAW_ROWS)
+
+    @cached_property
     def _is_raw(self) -> bool:
-        """Whether the examples are still to be transformed: TFX allows raw ones beside a transform graph."""
+        """Whether the examples are still to be transformed: TFX allows raw ones beside a transform graph.
+
+        Raises:
+            PreflightError: If that cannot be told.
+        """
         if self.transform_output is None:
             return False
-        stored = examples.stored_names(self.files(self.fn_args.train_files)[0])
-        raw, transformed = set(self.transform_output.raw_feature_spec()), set(self.feature_spec)
-        return len(stored & raw) > len(stored & transformed)
+        kind = self.examples_are or getattr(self.fn_args, "examples_are", None)
+        if kind is None:
+            files, raw_files = self.files(self.fn_args.train_files), getattr(self.fn_args, "raw_eval_files", [])
+            kind = raw_or_transformed.kind_by_content(self._transform_graph, files, self.files(raw_files))
+        if kind is None:
+            got = (
+                "features that may be raw or transformed: the transform graph takes and makes the same names and types"
+            )
+            remedy = (
+                f'{type(self).__name__}(examples_are="raw"), if it is still to be applied to them, else "transformed".'
+            )
+            raise PreflightError([Problem("the examples", got, "examples_are", remedy)])
+        return kind == RAW
+
+    @cached_property
+    def _transform_graph(self) -> raw_or_transformed.TransformGraph:
+        assert self.transform_output is not None
+        raw_spec = self.transform_output.raw_feature_spec()
+        return raw_or_transformed.TransformGraph(raw_spec, self.feature_spec, self._transform_layer)
 
     @cached_property
     def _stored_spec(self) -> FeatureSpec:
@@ -444,7 +484,7 @@ class BaseTrainer:
         if self.label_key is not None and self.label_key not in self.feature_spec:
             expected = f"one of the features, {sorted(self.feature_spec)}"
             return [Problem("label_key", repr(self.label_key), expected)]
-        if problems := self._check_weights():
+        if problems := self._check_weights() or self._check_examples_are():
             return problems
         return self._check_sizes() or [
             problem
@@ -460,6 +500,10 @@ class BaseTrainer:
     def _anomalies(self) -> data_checks.Anomalies:
         """Values of each split that do not fit."""
         return data_checks.find(self)
+
+    def _check_examples_are(self) -> list[Problem]:
+        """Whether the examples that are trained on are like those that will be served."""
+        return raw_or_transformed.check(self)
 
     def _check_weights(self) -> list[Problem]:
         """Whether `weight_key` and `class_weights` are such."""

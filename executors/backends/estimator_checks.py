@@ -13,6 +13,8 @@ from tensorflow.io import gfile
 
 from polytrainer.executors.backends import data_checks, estimator_formats
 from polytrainer.executors.errors import PreflightError, TrainingError
+from polytrainer.executors.run_record import write
+from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer

@@ -37,7 +37,7 @@ def tell(trainer: EstimatorTrainer, estimator: Any, files: Sequence[str], result
         return batches.map(lambda *batch: _marked(*batch, with_all=not results.has_stored))
 
     predicted = estimator.predict(input_fn, checkpoint_path=trainer._checkpoint, yield_single_examples=False)
-    for said in _in_a_thread(predicted):
+    for said in in_a_thread(predicted):
         own = {name: value for name, value in said.items() if not name.startswith((_LABEL, _WEIGHT, _FEATURE))}
         label = said.get(_LABEL)
         told = read(own, has_words=label is not None and label.dtype.kind == "O")
@@ -88,7 +88,7 @@ def _marked(features: Any, label: Any = None, weight: Any = None, *, with_all: b
     return {**features, **marked}
 
 
-def _in_a_thread(items: Iterator[Any]) -> Iterator[dict[str, Any]]:
+def in_a_thread(items: Iterator[Any]) -> Iterator[dict[str, Any]]:
     """The same items; an Estimator that predicts would leave its graph the default one of this thread between them."""
     done = object()
     with ThreadPoolExecutor(1) as thread:

@@ -21,6 +21,7 @@ from polytrainer.executors.backends import (
     estimator_checks,
     estimator_formats,
     estimator_predictions,
+    estimator_serving,
     estimator_shim,
     estimator_weights,
 )
@@ -29,13 +30,10 @@ from polytrainer.executors.backends.estimator_checkpoints import newest_readable
 from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.backends.estimator_scopes import any_feature_name
-from polytrainer.executors.data import dataset
 from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
-from polytrainer.executors.data.examples import filler
 from polytrainer.executors.distributed.ranks import is_chief
-from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
+from polytrainer.executors.errors import PreflightError, loss_not_finite
 from polytrainer.executors.export import argument_names, finite
-from polytrainer.executors.export.loadable import loadable
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.monitors import ModelSelection
@@ -108,7 +106,14 @@ class EstimatorTrainer(BaseTrainer):
                 results = {"step": steps, "history": history, "resumed_from": resumed_from or None, "metrics": metrics}
                 self.write_state("estimator", {**results, "parity": parity}, started)
             best_step = step_of(self._checkpoint) if self._checkpoint else None
-        return TrainResult(metrics, steps=steps, framework="estimator", parity=parity, best_step=best_step)
+        return TrainResult(
+            metrics,
+            steps=steps,
+            framework="estimator",
+            parity=parity,
+            best_step=best_step,
+            serving_rows=len(self.raw_rows),
+        )
 
     def _count_examples(self) -> None:
         """Reads what the data has to be read for: within an Estimator's graph nothing is read."""
@@ -210,7 +215,7 @@ class EstimatorTrainer(BaseTrainer):
         """Writes `Format-Serving` and `Format-TFMA`, calls the first on real examples; and the formats of `ExportArgs`.
 
         Returns:
-            By further format, how far what was written is from the trained model: the largest difference.
+            By format, how far what was written is from the trained model: the largest difference.
         """
         finite.check_weights([], estimator_checkpoints.variables(self._checkpoint or estimator.latest_checkpoint()))
         between = estimator_formats.narrowed(self, estimator)
@@ -220,7 +225,7 @@ class EstimatorTrainer(BaseTrainer):
             checkpoint_path=self._checkpoint,
         )
         serving = serving.decode() if isinstance(serving, bytes) else serving
-        _check(serving, self._raw_examples(between))
+        apart = estimator_serving.check(self, estimator, serving, between)
         argument_names.write(serving, between.argument_names)
         io_utils.copy_dir(serving, self.fn_args.serving_model_dir)
         import tensorflow_model_analysis as tfma
@@ -236,7 +241,8 @@ class EstimatorTrainer(BaseTrainer):
         io_utils.copy_dir(serving, self.fn_args.eval_model_dir)
         fileio.rmtree(os.path.join(self.fn_args.model_run_dir, "export"))
         root, checkpoint = os.path.dirname(self.fn_args.serving_model_dir), self._checkpoint
-        return estimator_formats.write(self, estimator, checkpoint or estimator.latest_checkpoint(), root)
+        parity = estimator_formats.write(self, estimator, checkpoint or estimator.latest_checkpoint(), root)
+        return parity if apart is None else {"saved_model": apart, **parity}
 
     # ---- inside
 
@@ -317,8 +323,7 @@ class EstimatorTrainer(BaseTrainer):
     def _receiver(self, between: Interface) -> Any:
         """Serialized raw tf.Examples in, or raw features by name."""
         examples = tf.compat.v1.placeholder(tf.string, [None], name="examples")
-        not_served = set(between.raw_spec) - set(between.serving_names)
-        parsed = parse_examples(examples, between.label_optional_spec, keep_nan=not_served)
+        parsed = parse_examples(examples, between.label_optional_spec, between.not_served)
         # operations of their own to be fed: several that come of one cannot be cut from it one by one
         parsed = {name: each if hasattr(each, "dense_shape") else tf.identity(each) for name, each in parsed.items()}
         needed = {name: parsed[name] for name in between.serving_names}
@@ -347,10 +352,6 @@ class EstimatorTrainer(BaseTrainer):
             self.transform_output.transform_raw_features(raw, drop_unused_features=True), self.feature_spec
         )
 
-    def _raw_examples(self, between: Interface) -> list[bytes]:
-        stored = dataset.first_records(self.files(self.fn_args.eval_files), 16)
-        return stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
-
     def _keep_logs(self, folder: str) -> None:
         """Copies events beside the other logs: the folder they are in goes when the run succeeds."""
         for parent, _, names in list(fileio.walk(folder)):
@@ -376,19 +377,3 @@ def _transformed_output(features: dict[str, Any]) -> Any:
 def _dense(tensor: Any) -> Any:
     """A signature's outputs are tensors."""
     return tf.sparse.to_dense(tensor) if isinstance(tensor, tf.SparseTensor) else tensor
-
-
-def _check(path: str, raw: Sequence[bytes]) -> None:
-    """Loads a model back and calls it on raw examples."""
-    try:
-        with loadable(path) as folder:
-            signatures = tf.saved_model.load(folder).signatures
-        signature = signatures["predict"] if "predict" in signatures else signatures["serving_default"]
-        outputs = signature(examples=tf.constant(list(raw)))
-    except TrainingError:  # SIGTERM, in the middle of it
-        raise
-    except Exception as error:
-        raise TrainingError(
-            Problem(path, f"a model that fails on real examples ({type(error).__name__}: {error})", "predictions")
-        ) from error
-    finite.check_predictions(path, outputs, finite.usable_examples(raw))

@@ -57,6 +57,10 @@ class ModelComparatorExecutor(base_beam_executor.BaseBeamExecutor):  # type: ign
             for each in candidates
             if each.name in found.known.usable
         }
+        for each in candidates:
+            if each.warning and each.name in verdicts:
+                verdicts[each.name].notes.append(each.warning)
+                logging.warning("%s: %s", each.name, each.warning)
         best = decision.best(verdicts, found.values, args)
         document = table.document(
             compared, splits, found.known, args, settings, found.values, found.told, found.summaries, verdicts, best

@@ -11,10 +11,16 @@ from tfx.types import Artifact, artifact_utils
 
 from polytrainer.executors.comparison.errors import ComparisonError
 from polytrainer.executors.data.examples import first_examples, names
+from polytrainer.executors.properties import SERVING_ROWS
 from polytrainer.executors.test_results import keys as result_keys
 from polytrainer.proto import comparator_keys as keys
 from polytrainer.proto.comparator_pb2 import ComparatorArgs
 from polytrainer.proto.problems import Problem
+
+_NOT_SERVED = (
+    "Its serving_default was not called on real raw examples before it was published (parity.serving_rows is 0): "
+    "Trainer(raw_examples=…) names some."
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,13 @@ class Participant:
     def splits(self) -> list[str]:
         """Names of the splits of its test results."""
         return list(artifact_utils.decode_split_names(self.results.split_names or "[]"))
+
+    @property
+    def warning(self) -> str | None:
+        """What makes it doubtful that the model says when it is served what its test results say."""
+        if self.model.has_custom_property(SERVING_ROWS) and self.model.get_int_custom_property(SERVING_ROWS) == 0:
+            return _NOT_SERVED
+        return None
 
 
 def resolve(input_dict: Mapping[str, Sequence[Artifact]]) -> list[Participant]:

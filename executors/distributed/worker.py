@@ -38,7 +38,7 @@ def main(training: str, result: str) -> None:
         os._exit(1)
     if os.environ["RANK"] == "0":
         said = {"metrics": dict(told.metrics), "steps": told.steps, "parity": dict(told.parity)}
-        Path(result).write_text(json.dumps({**said, "best_step": told.best_step}))
+        Path(result).write_text(json.dumps({**said, "best_step": told.best_step, "serving_rows": told.serving_rows}))
 
 
 def _die_with_the_launcher() -> None:

@@ -79,4 +79,4 @@ def _called(operation: Any) -> Any:
     graph = getattr(function, "graph", None)
     # what a gradient needs of a function is added to the end of its outputs
     fits = graph is not None and len(graph.inputs) == len(operation.inputs)
-    return graph if fits and len(graph.outputs) >= len(operation.outputs) else None
+    return graph if graph is not None and fits and len(graph.outputs) >= len(operation.outputs) else None

@@ -51,6 +51,11 @@ class Interface:
         return {name: self.raw_spec[name] for name in self.serving_names}
 
     @property
+    def not_served(self) -> set[str]:
+        """The raw features that the model does not need, such as the label."""
+        return set(self.raw_spec) - set(self.serving_names)
+
+    @property
     def argument_names(self) -> dict[str, str]:
         """What the raw features that the model needs are called as arguments of `predict`, by their own names."""
         return argument_names(self.serving_names)
@@ -182,7 +187,6 @@ def transforming(
     module.label_tables = [each.table for each in encode.values() if hasattr(each, "table")]
     module.transform_layer = between.transform
     whole_spec = between.label_optional_spec
-    not_served = set(whole_spec) - set(between.serving_names)
 
     def transformed(raw: Mapping[str, Any]) -> dict[str, Any]:
         return fill_defaults(module.transform_layer(raw) if between.transform is not None else raw, between.defaults)
@@ -194,7 +198,7 @@ def transforming(
         return {**read, **_absent(unread, read)} if unread else read
 
     def with_label(examples: Any) -> dict[str, Any]:
-        made = transformed(parse_examples(examples, whole_spec, not_served))
+        made = transformed(parse_examples(examples, whole_spec, between.not_served))
         return {
             name: encoders.encoded(encode[name], value) if name in encode else value for name, value in made.items()
         }

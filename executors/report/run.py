@@ -17,6 +17,9 @@ from polytrainer.executors.result import TrainResult
 if TYPE_CHECKING:
     from polytrainer.executors.run_args import RunArgs
 
+_NOT_SERVED = (
+    "serving_default was not called on real raw examples: none are known (Trainer(raw_examples=…) names some)."
+)
 STATE, METRICS = "trainer_state.json", os.path.join("logs", "metrics.csv")
 
 
@@ -143,7 +146,9 @@ def configuration(run: Run, state: Mapping[str, Any]) -> list[Block]:
     found.append(Facts([(name, str(version)) for name, version in versions.items() if name != "unknown"], "Versions"))
     parity = [[name, float(difference)] for name, difference in run.result.parity.items()]
     if parity:
-        note = "The largest difference on real examples, relative to the largest output."
+        rows = run.result.serving_rows
+        served = f"serving_default was called on {rows} real raw examples." if rows else _NOT_SERVED
+        note = f"The largest difference on real examples, relative to the largest output. {served}"
         found.append(Table(["format", "difference"], parity, "Written models compared with the trained one", note))
     return [block for block in found if not isinstance(block, Facts) or block.pairs]
 

@@ -51,6 +51,7 @@ def costs(runs: Sequence[Run]) -> list[Row]:
     return [
         *(Row(name, [getattr(run, name) for run in runs]) for name in ("train_seconds", "train_steps", "best_step")),
         *(Row(properties.PARITY + name, [run.parity.get(name) for run in runs]) for name in formats),
+        Row(properties.SERVING_ROWS, [run.serving_rows for run in runs]),
     ]
 
 

@@ -25,13 +25,12 @@ from polytrainer.executors.backends.keras.callback_states import CallbackStates
 from polytrainer.executors.backends.keras.callbacks import Progress, SaveCheckpoints
 from polytrainer.executors.backends.keras.training_checkpoint import TrainingCheckpoints
 from polytrainer.executors.data import dataset
-from polytrainer.executors.data.example_parsing import parse_examples
-from polytrainer.executors.data.examples import filler
+from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import argument_names, saved_model
-from polytrainer.executors.export.signatures import Interface, features_read, signatures
+from polytrainer.executors.export.signatures import SERVING, Interface, features_read, signatures
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.result import TrainResult
@@ -111,7 +110,14 @@ class KerasTrainer(BaseTrainer):
                 told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
                 self.write_state("keras", {**progress.saved(), **told}, started)
         best_step = progress.best_step if progress.best is not None else None
-        return TrainResult(metrics, steps=progress.step, framework="keras", parity=parity, best_step=best_step)
+        return TrainResult(
+            metrics,
+            steps=progress.step,
+            framework="keras",
+            parity=parity,
+            best_step=best_step,
+            serving_rows=len(self.raw_rows),
+        )
 
     def train(self, model: Any, progress: Progress) -> None:
         """Fits the model, from the step that `progress` is at to the last one, and gives it the weights to publish."""
@@ -252,13 +258,17 @@ class KerasTrainer(BaseTrainer):
             predict_stored, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
         stored = dataset.first_records(self.files(self.fn_args.eval_files), _CHECKED_EXAMPLES)
-        raw = stored if self._is_raw or self.transform_output is None else [filler(between.raw_spec)]
         apart, tolerance = 0.0, export_args.tolerance(self.fn_args.export_args)
         for path in (self.fn_args.serving_model_dir, self.fn_args.eval_model_dir):
             saved_model.write(module, path, made)
             argument_names.write(path, between.argument_names)
             found = saved_model.check(
-                path, stored, raw, lambda examples: module.predict_stored(tf.constant(list(examples))), tolerance
+                path,
+                stored,
+                lambda examples: module.predict_stored(tf.constant(list(examples))),
+                self.raw_rows,
+                lambda examples: self._predict_raw(model, between, examples),
+                tolerance,
             )
             apart = max(apart, found)
         root = os.path.dirname(self.fn_args.serving_model_dir)
@@ -280,7 +290,7 @@ class KerasTrainer(BaseTrainer):
         return module, between, signatures(module, predict, between)
 
     def _check_signatures(self, model: Any) -> None:
-        """Makes the signatures of the untrained model: what does not fit is found before it is trained.
+        """Makes and calls the signatures of the untrained model: what does not fit is found before it is trained.
 
         Raises:
             PreflightError: If they cannot be made.
@@ -288,12 +298,21 @@ class KerasTrainer(BaseTrainer):
         if type(self).save is not KerasTrainer.save:
             return
         try:
-            self._signatures(model)
+            _, between, made = self._signatures(model)
         except TrainingError as error:  # what `interface` says after a training
             raise PreflightError(error.problems) from error
         except Exception as error:  # of many kinds
             got = f"a model that cannot be called on what is made of raw examples ({type(error).__name__}: {error})"
             raise PreflightError([Problem("the serving signature", got, "predictions")]) from error
+        saved_model.check_serving_signature(made[SERVING], self.raw_rows, between.raw_spec)
+
+    def _predict_raw(self, model: Any, between: Interface, serialized: Sequence[bytes]) -> Any:
+        """What the model in memory says of raw examples."""
+        features = parse_examples(list(serialized), between.label_optional_spec, between.not_served)
+        if between.transform is not None:
+            features = between.transform(features)
+        features = fill_defaults(features, between.defaults)
+        return self.predict_fn(model, {name: features[name] for name in between.feature_names})
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
         if is_chief() or getattr(self.fn_args, "test_results_dir", None) is None:

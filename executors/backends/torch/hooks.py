@@ -90,6 +90,7 @@ class TorchHooks(BaseTrainer):
         weight_key: str | None = None,
         raw_weight_key: str | None = None,
         class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
+        examples_are: Literal["raw", "transformed"] | None = None,
         params: Mapping[str, Any] | None = None,
         allow_unknown: bool = False,
         **arguments: Any,
@@ -126,6 +127,7 @@ class TorchHooks(BaseTrainer):
             weight_key: As in BaseTrainer.
             raw_weight_key: As in BaseTrainer.
             class_weights: As in BaseTrainer; `loss_options={"weight": […]}`, PyTorch's own, counts in evaluations, too.
+            examples_are: As in BaseTrainer.
             params: As in BaseTrainer.
             allow_unknown: As in BaseTrainer.
             **arguments: As in BaseTrainer.
@@ -138,6 +140,7 @@ class TorchHooks(BaseTrainer):
             weight_key=weight_key,
             raw_weight_key=raw_weight_key,
             class_weights=class_weights,
+            examples_are=examples_are,
             params=params,
             allow_unknown=allow_unknown,
             loss=loss,

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 CACHE_MB = 2048
 _OF_THE_BASE = (
-    "label_key", "raw_label_key", "weight_key", "raw_weight_key", "class_weights", "params", "_given_spec", "_defaults",
+    "label_key", "raw_label_key", "weight_key", "raw_weight_key", "class_weights", "examples_are", "params",
+    "_given_spec", "_defaults",
 )  # fmt: skip
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object: another one in each process
 

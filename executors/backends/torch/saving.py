@@ -20,9 +20,9 @@ from polytrainer.executors.backends.torch.precision import Precision
 from polytrainer.executors.backends.torch.warm_start import FILE, FOLDER
 from polytrainer.executors.data.columns import Ragged, Sparse
 from polytrainer.executors.errors import PreflightError, TrainingError
-from polytrainer.executors.export import finite
+from polytrainer.executors.export import finite, saved_model
 from polytrainer.executors.export.parity import difference
-from polytrainer.executors.export.signatures import named_outputs
+from polytrainer.executors.export.signatures import SERVING, named_outputs
 from polytrainer.proto import export_args
 from polytrainer.proto.problems import Problem
 
@@ -114,6 +114,7 @@ def check(trainer: TorchTrainer, model: nn.Module) -> None:
         raise PreflightError(problems)
     if export_args.SAVED_MODEL in export_args.formats(trainer.fn_args.export_args):
         made = serving.servable(trainer, program)
+        saved_model.check_serving_signature(made.signatures[SERVING], trainer.raw_rows, made.features.between.raw_spec)
         if type(trainer).input_fn is not TorchHooks.input_fn:
             serving.warn_of_skew(trainer, made.features, flat(trainer.features_and_label(trainer.sample)[0]))
 

@@ -17,7 +17,7 @@ from polytrainer.executors.backends.torch.modes import evaluating
 from polytrainer.executors.backends.torch.program_inputs import arguments_read
 from polytrainer.executors.data.encoders import Vocabulary
 from polytrainer.executors.data.errors import DataError
-from polytrainer.executors.data.examples import filler, first_examples
+from polytrainer.executors.data.examples import first_examples
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import argument_names, parity, preprocessing, saved_model
 from polytrainer.executors.export.loadable import copy
@@ -122,13 +122,12 @@ def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.Expo
         saved_model.write(made.module, told.serving_model_dir, made.signatures)
         argument_names.write(told.serving_model_dir, made.features.between.argument_names)
         stored = stored_examples(trainer, CHECKED_EXAMPLES)
-        is_raw = trainer._is_raw or trainer.transform_output is None
-        raw = stored if is_raw else [filler(made.features.between.raw_spec)]
         worst = saved_model.check(
             told.serving_model_dir,
             stored,
-            raw,
             lambda some: predicted(predictor, made.features, some),
+            trainer.raw_rows,
+            lambda some: outputs_of(predictor, _arrays(made.features.of_raw(tf.constant(list(some))))),
             export_args.tolerance(told.export_args, told.train_args.precision),
             lambda loaded, some: loaded.model(made.features.of_stored(tf.constant(list(some)))),
         )
@@ -170,8 +169,11 @@ def predicted(
     """What the model in memory says of stored examples, outputs by name."""
     import tensorflow as tf
 
-    arguments = features.of_stored(tf.constant(list(serialized)))
-    return outputs_of(predictor, {name: np.array(value) for name, value in arguments.items()})
+    return outputs_of(predictor, _arrays(features.of_stored(tf.constant(list(serialized)))))
+
+
+def _arrays(arguments: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: np.array(value) for name, value in arguments.items()}
 
 
 def outputs_of(predictor: nn.Module, arguments: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:

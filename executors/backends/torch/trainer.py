@@ -257,7 +257,10 @@ class TorchTrainer(TorchHooks):
             facts = {**state.as_dict(), "resumed_from": engine.resumed_from, "metrics": metrics, "parity": parity}
             self.write_state("pytorch", facts, self._started)
         best = state.best_step if engine.selection.selecting is not None and state.best is not None else None
-        return TrainResult(metrics, steps=state.step, framework="pytorch", parity=parity, best_step=best)
+        served = len(self.raw_rows) if "saved_model" in parity else 0
+        return TrainResult(
+            metrics, steps=state.step, framework="pytorch", parity=parity, best_step=best, serving_rows=served
+        )
 
     def _check_ranks(self) -> None:
         size = process_group.world_size()
