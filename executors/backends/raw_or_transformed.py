@@ -40,7 +40,7 @@ class TransformGraph:
 
 
 def check(trainer: BaseTrainer) -> list[Problem]:
-    """Whether a trainer is given what makes the model's features of raw examples; warns of another Transform's graph."""
+    """Whether a trainer is given what makes its features of raw examples; warns of another Transform's graph."""
     if trainer.examples_are not in (None, *EXAMPLES_ARE):
         return [Problem("examples_are", repr(trainer.examples_are), f"one of {', '.join(EXAMPLES_ARE)}")]
     if trainer.transform_output is None:
@@ -51,8 +51,8 @@ def check(trainer: BaseTrainer) -> list[Problem]:
     files = trainer.files(trainer.fn_args.eval_files or trainer.fn_args.train_files)
     if not were_made_of(trainer._transform_graph, files, trainer.raw_rows):
         logging.warning(
-            "None of the first raw examples, once transformed, is among the stored ones. Is the transform graph that of "
-            "the Transform which made the examples? If it draws random numbers, or filters examples, all is well."
+            "None of the first raw examples, once transformed, is among the stored ones. Is the transform graph that "
+            "of the Transform which made the examples? If it draws random numbers or filters examples, all is well."
         )
     return []
 
