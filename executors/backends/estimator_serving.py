@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_transform as tft
 
 from polytrainer.executors.backends import estimator_predictions
 from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
@@ -47,21 +48,26 @@ def check(trainer: EstimatorTrainer, estimator: Any, path: str, between: Interfa
         with loadable(path) as folder:
             signatures = tf.saved_model.load(folder).signatures
         called = NAMED if NAMED in signatures else SERVING
-        outputs = {name: value.numpy() for name, value in signatures[called](examples=tf.constant(raw)).items()}
-        served = [
-            signatures[SERVING](examples=tf.constant(some)) for some in (raw, *([row] for row in raw[:CALLED_ALONE]))
-        ]
+        outputs = {name: value.numpy() for name, value in _answers(signatures[called], raw).items()}
+        some_rows = (raw, *([row] for row in raw[:CALLED_ALONE]))
+        served = [(rows, _answers(signatures[SERVING], rows)) for rows in some_rows]
     except TrainingError:  # SIGTERM, in the middle of it
         raise
     except Exception as error:
         got = f"a model that fails on real examples ({type(error).__name__}: {error})"
         raise TrainingError(Problem(path, got, "predictions")) from error
-    for some, answers in [(raw, outputs), *served]:
-        finite.check_predictions(path, answers, finite.usable_examples(some))
+    for rows, answers in [(raw, outputs), *served]:
+        finite.check_predictions(path, answers, finite.usable_examples(rows))
     compared = {name: predictions[name] for name in predictions if name in outputs}
     worst = difference(compared, outputs)
     check_difference(path, worst, export_args.tolerance(trainer.fn_args.export_args))
     return worst
+
+
+def _answers(signature: Any, serialized: Sequence[bytes]) -> dict[str, Any]:
+    """Outputs for serialized examples, whatever the head calls its one input: `examples`, or `inputs`."""
+    [name] = signature.structured_input_signature[1]
+    return dict(signature(**{name: tf.constant(list(serialized))}))
 
 
 def _predictions(
@@ -70,7 +76,9 @@ def _predictions(
     """What the Estimator predicts of raw examples, `[batch, …]` by name."""
     features: Mapping[str, Any] = parse_examples(list(raw), between.label_optional_spec, between.not_served)
     if between.transform is not None:
-        features = between.transform(features)
+        # a layer of its own: one that was called within an Estimator's graph does not work outside of it
+        transform_output = tft.TFTransformOutput(trainer.fn_args.transform_graph_path)
+        features = transform_output.transform_features_layer()(features)
     features = fill_defaults(features, between.defaults)
     values = {name: _as_values(features[name]) for name in between.feature_names}
     predicted = estimator.predict(
