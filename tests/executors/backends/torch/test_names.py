@@ -61,17 +61,7 @@ LIGHTNING = """
 """
 
 
-@pytest.mark.parametrize(
-    ("source", "transformed"),
-    [
-        (MODULE, True),
-        pytest.param(
-            LIGHTNING,
-            False,
-            marks=pytest.mark.xfail(reason="a feature of words that the program does not read counts as read"),
-        ),
-    ],
-)
+@pytest.mark.parametrize(("source", "transformed"), [(MODULE, True), (LIGHTNING, False)], ids=["torch", "lightning"])
 def test_features_of_any_name_are_served_and_those_that_nothing_needs_not_asked_for(
     odd_node, module_file, source, transformed
 ):
