@@ -6,7 +6,7 @@ TESTS ?=
 WORKERS ?= 2
 PYTEST = -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help demo test test-all test-unit test-line check format protos locks clean
+.PHONY: help demo test test-all test-unit test-line check format protos reference locks clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ format:  ## format and mend what ruff can mend
 
 protos:  ## re-make proto/*_pb2.py and their .pyi
 	@tools/protos
+
+reference:  ## re-make docs/args.md from the comments of proto/*.proto
+	@python3 tools/args_reference.py
 
 locks:  ## re-make requirements/tfx-*.txt
 	@tools/lock
