@@ -451,7 +451,8 @@ class BaseTrainer:
             return []
         values = hyperparameters.get("values", hyperparameters)  # HyperParameters.get_config(), or a plain dict
         known = {*self._arguments, *self.params}
-        unknown = sorted(set(values) - known)
+        # a Hyperband adds entries of its own, such as tuner/epochs
+        unknown = sorted(name for name in values if name not in known and not name.startswith("tuner/"))
         if unknown:
             expected = f"names of arguments of {type(self).__name__}, which are {sorted(known)}"
             return [

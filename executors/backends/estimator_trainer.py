@@ -26,13 +26,14 @@ from polytrainer.executors.backends import (
     estimator_weights,
 )
 from polytrainer.executors.backends.base import BaseTrainer
+from polytrainer.executors.backends.data_errors import reason, text_label
 from polytrainer.executors.backends.estimator_checkpoints import newest_readable_step, step_of
 from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.backends.estimator_scopes import any_feature_name
 from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
 from polytrainer.executors.distributed.ranks import is_chief
-from polytrainer.executors.errors import PreflightError, loss_not_finite
+from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
 from polytrainer.executors.export import argument_names, finite
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
 from polytrainer.executors.fn_args import FnArgs
@@ -317,6 +318,15 @@ class EstimatorTrainer(BaseTrainer):
         except tf.compat.v1.train.NanLossDuringTrainingError as error:
             last = None if hook.loss is None else (hook.step, hook.loss)
             raise loss_not_finite(math.nan, hook.step + 1, last) from error
+        except tf.errors.OpError as error:
+            if (
+                hook.loss is None
+                and self.label_key is not None
+                and self.feature_spec[self.label_key].dtype == tf.string
+            ):
+                raise PreflightError([text_label(self.label_key, "estimator")]) from error
+            where, expected = f"the batches after step {hook.step}", "such as the Estimator takes"
+            raise TrainingError(Problem(where, reason(error), expected)) from error
         if hook.termination.wished:
             raise hook.termination.error(hook.step)
 

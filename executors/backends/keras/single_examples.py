@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from polytrainer.executors.backends import data_checks
+from polytrainer.executors.backends.data_errors import reason
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.example_parsing import parse_examples
 from polytrainer.executors.errors import PreflightError
@@ -48,7 +49,7 @@ def _failure(trainer: KerasTrainer, model: Any, record: bytes) -> str | None:
         features, _, _ = trainer._parts(parse_examples(tf.constant([record]), trainer._stored_spec))
         trainer.predict_fn(model, features)
     except Exception as error:  # whatever a model of the user's may raise
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        return reason(error)
     return None
 
 

@@ -18,6 +18,7 @@ from tfx.dsl.io import fileio
 from polytrainer.executors import timings
 from polytrainer.executors.backends import data_checks
 from polytrainer.executors.backends.base import BaseTrainer
+from polytrainer.executors.backends.data_errors import first_batch_error, reason
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
 from polytrainer.executors.backends.keras import formats, inputs, predictions, random_states, single_examples, weights
 from polytrainer.executors.backends.keras.callback_list import TrainingCallbacks
@@ -154,16 +155,23 @@ class KerasTrainer(BaseTrainer):
         elif not done and schedule.total_steps % schedule.steps_per_epoch and _executes_several_steps(model):
             epochs -= 1
         batches = self.input_fn(self.files(self.fn_args.train_files), training=True, first_step=first)
-        model.fit(
-            inputs.batches(model, batches),
-            initial_epoch=progress.epoch,
-            epochs=progress.epoch + 1 if done else epochs,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            callbacks=callbacks,
-            shuffle=False,  # the batches are
-            verbose=0,
-        )
+        try:
+            model.fit(
+                inputs.batches(model, batches),
+                initial_epoch=progress.epoch,
+                epochs=progress.epoch + 1 if done else epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks,
+                shuffle=False,  # the batches are
+                verbose=0,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            where = f"the batches after step {progress.step}"
+            expected = "such as the model and its loss take"
+            raise TrainingError(
+                Problem(where, reason(error), expected, "Is a label the number of no class?")
+            ) from error
         end = first + steps if done else min(epochs * schedule.steps_per_epoch, schedule.total_steps)
         if progress.step == first:
             progress.ended = True  # nobody counts
@@ -336,24 +344,39 @@ class KerasTrainer(BaseTrainer):
             )
         self._check_inputs(model)
         data_checks.check_finite(self, BaseTrainer.input_fn, self._anomalies, inputs.names(model))
-        validation = self._validation(model)
-        batch = next(iter(validation))
-        parts = batch if isinstance(batch, tuple) else (batch,)
-        model(parts[0], training=False)
-        if type(self).input_fn is BaseTrainer.input_fn:
-            single_examples.check(self, model)
-        if self.fn_args.train_args.strategy == strategies.MULTI_WORKER:
-            # Keras 3 builds its metrics from the first batch, which it cannot do from one that is spread over workers
-            metrics = model.test_on_batch(*parts, return_dict=True)
-        else:
-            metrics = model.evaluate(validation.take(1), verbose=0, return_dict=True)
-        model.reset_metrics()
+        metrics = self._first_metrics(model)
         selection = ModelSelection.from_args(self.fn_args.train_args)
         if problems := selection.problems(callbacks_lib.numbers(metrics), evaluates=True):
             raise PreflightError(problems)
         if hasattr(model.optimizer, "build"):  # those of tf.keras.optimizers.legacy make their variables as they go
             model.optimizer.build(model.trainable_variables)
         return model
+
+    def _first_metrics(self, model: Any) -> dict[str, Any]:
+        """Metrics of the untrained model on the first batch, which builds the model.
+
+        Raises:
+            PreflightError: If model, loss or metrics do not take it.
+        """
+        validation = self._validation(model)
+        batch = next(iter(validation))
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        try:
+            model(parts[0], training=False)
+            if type(self).input_fn is BaseTrainer.input_fn:
+                single_examples.check(self, model)
+            if self.fn_args.train_args.strategy == strategies.MULTI_WORKER:
+                # Keras 3 builds its metrics from the first batch, which it cannot do from one spread over workers
+                metrics = model.test_on_batch(*parts, return_dict=True)
+            else:
+                metrics = model.evaluate(validation.take(1), verbose=0, return_dict=True)
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            if isinstance(error, PreflightError):
+                raise
+            label = parts[1] if len(parts) > 1 else None
+            raise first_batch_error(error, parts[0], label, self.label_key, "keras") from error
+        model.reset_metrics()
+        return dict(metrics)
 
     def _check_inputs(self, model: Any) -> None:
         """Names the inputs of a functional model that no feature is for, before Keras says less."""

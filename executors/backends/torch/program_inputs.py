@@ -40,4 +40,4 @@ def _computed_from(node: torch.fx.Node, with_other_rows: set[torch.fx.Node]) -> 
 def _is_number_of_examples(node: torch.fx.Node, with_other_rows: set[torch.fx.Node]) -> bool:
     if node.target is not torch.ops.aten.sym_size.int or node.args[0] in with_other_rows:
         return False
-    return node.args[0].op == "placeholder" and node.args[1:] == (_BATCH_DIMENSION,)
+    return bool(node.args[0].op == "placeholder" and node.args[1:] == (_BATCH_DIMENSION,))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from polytrainer.executors.backends.data_errors import text_label
 from polytrainer.executors.backends.torch import batch as batch_lib
 from polytrainer.executors.backends.torch import losses
 from polytrainer.executors.backends.torch import metrics as metrics_lib
 from polytrainer.executors.backends.torch.modes import evaluating
+from polytrainer.executors.data.columns import Ragged
 from polytrainer.executors.errors import PreflightError
 from polytrainer.proto.problems import Problem
 
@@ -110,6 +112,8 @@ class Sample:
         own = [name for name in _STEPS if getattr(type(trainer), name) is not getattr(TorchHooks, name)]
         if trainer.loss is None and "loss_fn" in own:
             return
+        if trainer.label_key is not None and _is_text(self._label):
+            raise PreflightError([text_label(trainer.label_key, "torch")])
         try:
             self.loss_name = trainer.loss or self._fitting_loss()
             self._check_label_range()
@@ -175,6 +179,15 @@ class Sample:
         gives_weight = any(getattr(type(trainer), name) is getattr(TorchHooks, name) for name in steps)
         if gives_weight and not trainer.loss_takes_weight:
             raise PreflightError([trainer.loss_without_weight(", ".join(weights) or "batches with weights")])
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a feature is bytes, which are rows of uint8."""
+    while isinstance(value, Ragged):
+        value = value.values
+        if isinstance(value, torch.Tensor):
+            return bool(value.dtype == torch.uint8)
+    return False
 
 
 def _first_rows(batches: Any) -> Any:

@@ -93,7 +93,7 @@ def test_the_last_are_kept_whatever_their_metric(train):
 
 def test_it_is_said_once(train, caplog):
     train(NAN, NAN, 0.5, NAN, keep_checkpoints={"metric": "score", "mode": "max", "best": 1})
-    said = [record.getMessage() for record in caplog.records if "'score'" in record.getMessage()]
+    said = [message for message in caplog.messages if "'score' of an evaluation" in message]
     assert said == ["The metric 'score' of an evaluation is nan. It is never the best, and counts as no improvement."]
 
 

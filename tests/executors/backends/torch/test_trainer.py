@@ -575,9 +575,9 @@ def test_a_loss_that_is_no_number_stops_the_training_at_its_step(made, fit):
 
 
 def test_nan_in_the_data_is_found_as_such(made, fit, written):
-    from polytrainer.executors.errors import TrainingError
+    from polytrainer.executors.errors import PreflightError
 
-    with pytest.raises(TrainingError, match=r"nan at step 1.*Is there a NaN in the data"):
+    with pytest.raises(PreflightError, match=r"'x'.*NaN.*record 0 of .*expected"):
         fit(made(), train_files=written([{"x": [1.0, float("nan")], "label": 1}] * 20))
 
 
