@@ -234,6 +234,7 @@ def test_from_the_blessing_metadata_leads_back_through_every_node_to_the_data(de
         *((f"Trainer.{each}", "model", f"model_{each}", "ModelComparator") for each in BACKENDS),
         *(("Transform", "transformed_examples", "examples", trainer) for trainer in trainers),
         *(("Transform", "transform_graph", "transform_graph", trainer) for trainer in trainers),
+        *(("CsvExampleGen", "examples", "raw_examples", trainer) for trainer in trainers),
         *(("SchemaGen", "schema", "schema", trainer) for trainer in trainers),
         *(("StatisticsGen", "statistics", "statistics", trainer) for trainer in trainers),
         ("SchemaGen", "schema", "schema", "Transform"),

@@ -161,7 +161,7 @@ class Engine:
         size = self._train_data.num_examples_of(batch)
         try:
             loss = self.micro_batches.compute(self, batch, size)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, UserWarning) as error:
             if explanation := explained(error, size):
                 raise explanation from error
             raise

@@ -10,7 +10,7 @@ from torch import nn
 
 from polytrainer.executors.backends.data_errors import text_label
 from polytrainer.executors.backends.torch import batch as batch_lib
-from polytrainer.executors.backends.torch import losses
+from polytrainer.executors.backends.torch import label_shapes, losses
 from polytrainer.executors.backends.torch import metrics as metrics_lib
 from polytrainer.executors.backends.torch.modes import evaluating
 from polytrainer.executors.data.columns import Ragged
@@ -111,6 +111,8 @@ class Sample:
         trainer = self._trainer
         own = [name for name in _STEPS if getattr(type(trainer), name) is not getattr(TorchHooks, name)]
         if trainer.loss is None and "loss_fn" in own:
+            if not self.has_weight:
+                label_shapes.check(trainer.loss_fn, self.outputs, self._label)
             return
         if trainer.label_key is not None and _is_text(self._label):
             raise PreflightError([text_label(trainer.label_key, "torch")])

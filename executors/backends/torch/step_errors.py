@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from polytrainer.executors.backends.torch import label_shapes
 from polytrainer.executors.errors import TrainingError
 from polytrainer.proto.problems import Problem
 
@@ -9,9 +14,19 @@ DROP_LAST = (
     "TrainArgs(drop_last=True) leaves an incomplete last batch out; or choose another batch_size, a larger "
     "micro_batch_size, or a normalization that needs no batch."
 )
+_BROADCAST = "Using a target size"  # a warning of mse_loss, l1_loss, huber_loss and smooth_l1_loss
+_LABEL_OF_TWO_DIMENSIONS = "multi-target not supported"  # of cross_entropy and nll_loss
 _SINGLE_VALUE = "Expected more than 1 value per channel"
 _NO_GRADIENT = "does not require grad and does not have a grad_fn"
 _UNUSED = "Expected to have finished reduction in the prior iteration"
+
+
+@contextmanager
+def broadcast_labels_refused() -> Iterator[None]:
+    """Makes an error of PyTorch's warning that a loss broadcasts outputs and label, which is then explained."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=_BROADCAST, category=UserWarning)
+        yield
 
 
 def is_single_value_per_channel(error: BaseException) -> bool:
@@ -27,6 +42,9 @@ def explained(error: BaseException, rows: int) -> TrainingError | None:
         rows: Examples of the batch, over all ranks.
     """
     text = str(error)
+    if _BROADCAST in text or _LABEL_OF_TWO_DIMENSIONS in text:
+        expected = "outputs and label of the same shape, or for classes a label [batch]"
+        return TrainingError(Problem("the loss", text.splitlines()[0].rstrip("."), expected, label_shapes.REMEDY))
     if _SINGLE_VALUE in text:
         got = f"a single value for BatchNorm, in a batch of {rows} examples or a part of it"
         return TrainingError(Problem("the model", got, "at least two examples", DROP_LAST))

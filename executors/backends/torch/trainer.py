@@ -29,6 +29,7 @@ from polytrainer.executors.backends.torch.lightning.run import LightningRun
 from polytrainer.executors.backends.torch.modes import put_into_training_mode
 from polytrainer.executors.backends.torch.precision import settings
 from polytrainer.executors.backends.torch.state import TrainState
+from polytrainer.executors.backends.torch.step_errors import broadcast_labels_refused
 from polytrainer.executors.checkpoint_lock import locked
 from polytrainer.executors.checkpoints import remove_checkpoints
 from polytrainer.executors.distributed import launch, process_group
@@ -231,7 +232,7 @@ class TorchTrainer(TorchHooks):
         self._check_ranks()
         rng.seed(self.seed)
         try:
-            with self.timings.of(timings.TRAINING):
+            with self.timings.of(timings.TRAINING), broadcast_labels_refused():
                 self.train()
             with Termination.exits_at_once(self.engine.state.step):
                 return self._publish()

@@ -93,7 +93,7 @@ def test_keras_says_in_one_line_what_its_loss_does_not_take(train):
 @pytest.mark.line
 def test_an_estimators_head_does_so_too(train):
     with pytest.raises(
-        TrainingError, match="the batches after step 0: got InvalidArgumentError: .*such as the"
+        TrainingError, match=r"the batches after step 0: got InvalidArgumentError: .*such as the"
     ) as raised:
         train("estimator", [0, 1, 7, 1] * 2, "INT")
     assert "File" not in str(raised.value)
