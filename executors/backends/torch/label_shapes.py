@@ -32,7 +32,7 @@ def check(loss_fn: Callable[[Any, Any], Any], outputs: Any, label: Any) -> None:
         label: Their label.
 
     Raises:
-        PreflightError: If the loss is the mean over examples once the shapes agree, and as they are fails or is another.
+        PreflightError: If it is the mean over examples once the shapes agree, and as they are fails or is another.
     """
     if not _may_broadcast(outputs, label):
         return

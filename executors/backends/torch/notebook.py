@@ -16,6 +16,7 @@ from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.run_args import RunArgs
 from polytrainer.proto import args
 from polytrainer.proto import export_args as export_args_lib
+from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def run_args(
     """The arguments of `TorchTrainer.fit` as those of a run.
 
     Raises:
-        PreflightError: If train or eval args contradict themselves.
+        PreflightError: If train or eval args contradict themselves, or there is no file behind a pattern.
         ValueError, TypeError: If they hold what is none of theirs.
     """
     told = args.parse(train_args, TrainArgs)
@@ -58,6 +59,7 @@ def run_args(
         *args.check(told, told_eval),
         *args.check_for_trainers(told, told_eval),
         *export_args_lib.check(told_export),
+        *_without_files(trainer, {"train_files": train_files, "eval_files": eval_files, "test_files": test_files}),
     ]:
         raise PreflightError(problems)
     args.resolve_aliases(told)
@@ -120,6 +122,17 @@ def _files(splits: Iterable[Any]) -> Iterator[str]:
     for patterns in splits:
         for pattern in _patterns(patterns):
             yield from matching_files(pattern)
+
+
+def _without_files(trainer: BaseTrainer, given: Mapping[str, Any]) -> list[Problem]:
+    """The patterns of each argument that no file is behind; an `input_fn` of the user's may read something else."""
+    if not type(trainer).input_fn.__module__.startswith("polytrainer.executors."):
+        return []
+    patterns = [
+        (name, each) for name, files in given.items() for split in _by_split(files, "").values() for each in split
+    ]
+    expected, remedy = "at least one file behind it", f"Relative paths begin at {Path.cwd()}."
+    return [Problem(name, repr(each), expected, remedy) for name, each in patterns if not matching_files(each)]
 
 
 def _schema_path(schema: Any, root: Path) -> str | None:

@@ -560,6 +560,14 @@ def test_the_best_and_the_last_are_kept_and_the_best_becomes_the_model(made, fit
 # ---- what goes wrong
 
 
+def test_patterns_without_files_are_named(made, fit, small):
+    from polytrainer.executors.errors import PreflightError
+
+    match = r"train_files: got '/no/such/\*'; expected at least one file.*eval_files: got '/nor/\*.gz'"
+    with pytest.raises(PreflightError, match=r"(?s)" + match):
+        fit(made(), train_files="/no/such/*", eval_files={"eval": small.eval, "more": "/nor/*.gz"})
+
+
 def test_a_loss_that_is_no_number_stops_the_training_at_its_step(made, fit):
     from polytrainer.executors.errors import TrainingError
 
