@@ -219,8 +219,7 @@ def test_a_metric_that_is_not_a_number_stays_visible(made, fit, written, caplog)
     result = fit(trainer, **files, schema=schema_of("x: 2 floats, label: 1 floats"))
     assert math.isnan(result.metrics["pearson"])
     assert math.isnan(json.loads((fit.output / "model_run" / "trainer_state.json").read_text())["metrics"]["pearson"])
-    said = [each.getMessage() for each in caplog.records if "'pearson'" in each.getMessage()]
-    assert said == ["The metric 'pearson' of an evaluation is nan."]
+    assert caplog.messages.count("The metric 'pearson' of an evaluation is nan.") == 1
 
 
 NODE = """
