@@ -128,6 +128,7 @@ class BaseTrainer:
         "_transform_layer",
         "timings",
         "_weight_by_class",
+        "_training_facts",
         "_anomalies",
     )
 
@@ -557,6 +558,7 @@ class BaseTrainer:
             "framework": framework,
             "versions": {"python": platform.python_version(), **versions},
             "arguments": {name: repr(getattr(self, name)) for name in self._arguments},
+            "training": getattr(self, "_training_facts", {}),
             "label_key": self.label_key,
             "seed": self.seed,
             "total_steps": self.schedule.total_steps,
@@ -573,6 +575,7 @@ class BaseTrainer:
     def log_banner(self, facts: Mapping[str, Any]) -> None:
         """Shows what is about to happen: one line a fact."""
         schedule = self.schedule
+        self._training_facts = dict(facts)
         facts = {
             "data": f"{schedule.num_examples} examples in {list(self.fn_args.train_args.splits)}, "
             f"evaluated on {list(self.fn_args.eval_args.splits)}",

@@ -136,6 +136,7 @@ def configuration(run: Run, state: Mapping[str, Any]) -> list[Block]:
         fields = json_format.MessageToDict(message, preserving_proto_field_name=True)
         found.append(Facts([(name, _plain(value)) for name, value in fields.items()], title))
     for title, values in (
+        ("Training", state.get("training")),
         ("Arguments of the trainer", state.get("arguments")),
         ("Hyperparameters", told.hyperparameters),
         ("custom_config", told.custom_config),

@@ -20,7 +20,15 @@ from polytrainer.executors.backends import data_checks
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.data_errors import first_batch_error, reason
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
-from polytrainer.executors.backends.keras import formats, inputs, predictions, random_states, single_examples, weights
+from polytrainer.executors.backends.keras import (
+    compiled,
+    formats,
+    inputs,
+    predictions,
+    random_states,
+    single_examples,
+    weights,
+)
 from polytrainer.executors.backends.keras.callback_list import TrainingCallbacks
 from polytrainer.executors.backends.keras.callback_states import CallbackStates
 from polytrainer.executors.backends.keras.callbacks import Progress, SaveCheckpoints
@@ -453,7 +461,9 @@ class KerasTrainer(BaseTrainer):
         fixed = sum(math.prod(variable.shape) for variable in model.non_trainable_variables)
         facts = {
             "model": f"{model.name}, {trainable + fixed:,} parameters, {trainable:,} of them trainable",
+            "loss": compiled.loss_name(model.loss),
             "optimizer": type(model.optimizer).__name__,
+            "learning rate": compiled.learning_rate(model.optimizer),
             "precision": self.fn_args.train_args.precision or "32",
             "device": ", ".join(device.name for device in tf.config.get_visible_devices()),
         }

@@ -274,10 +274,13 @@ class TorchTrainer(TorchHooks):
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         fixed = sum(parameter.numel() for parameter in model.parameters()) - trainable
         size = engine.backend.world_size
+        groups = [group for optimizer in engine.optimizers for group in optimizer.param_groups]
+        rates = dict.fromkeys(group.get("initial_lr", group["lr"]) for group in groups)  # before any schedule
         facts = {
             "model": f"{type(model).__name__}, {trainable + fixed:,} parameters, {trainable:,} of them trainable",
             "loss": self._sample.loss_name or "that of loss_fn",
             "optimizer": ", ".join(type(each).__name__ for each in engine.optimizers),
+            "learning rate": ", ".join(f"{float(rate):g}" for rate in rates),
             "scheduler": self.scheduler,
             "precision": self.fn_args.train_args.precision or "32",
             "device": f"{engine.backend.device}"

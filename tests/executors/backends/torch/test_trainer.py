@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -558,6 +559,12 @@ def test_the_best_and_the_last_are_kept_and_the_best_becomes_the_model(made, fit
 
 
 # ---- what goes wrong
+
+
+def test_what_was_used_is_in_the_state_by_name_and_value(made, fit):
+    fit(made(learning_rate=None))
+    used = json.loads((fit.output / "model_run" / "trainer_state.json").read_text())["training"]
+    assert (used["loss"], used["optimizer"], used["learning rate"]) == ("cross_entropy", "AdamW", "0.001")
 
 
 def test_patterns_without_files_are_named(made, fit, small):
