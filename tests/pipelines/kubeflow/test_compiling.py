@@ -107,7 +107,7 @@ def test_what_only_kubernetes_gives_is_a_second_document(documents):
 def test_tasks_are_named_as_argo_takes_it(documents):
     tasks = documents[0]["root"]["dag"]["tasks"]
     assert tasks["Trainer-torch"]["taskInfo"]["name"] == "Trainer-torch"
-    assert tasks["Trainer-torch"]["dependentTasks"] == ["Transform"]
+    assert tasks["Trainer-torch"]["dependentTasks"] == ["CsvExampleGen", "Transform"]  # raw examples, and the rest
     assert "Trainer.torch" not in json.dumps(documents)
 
 
