@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _COMPARED = 64  # examples of a split that are looked at
 _SEARCHED = 20_000  # among which the raw ones are looked for
-_FOUND_AMONG = 8  # raw examples that are looked for
+_FOUND_AMONG = 16  # raw examples that are looked for
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-5  # float32 that was computed in batches of other sizes
 _HASH_BUCKETS = 2**24  # numbers for words; float64 holds sums of them exactly
 
@@ -92,10 +92,7 @@ def kind_by_content(graph: TransformGraph, files: Sequence[str], raw_files: Sequ
         return None
     if _are_close(_numbers(_made(graph, as_raw)), _numbers(as_transformed)):
         return RAW
-    raw_rows = examples.first_examples(raw_files, _COMPARED)
-    if raw_rows and set(raw_rows) & set(some):
-        return RAW
-    return TRANSFORMED if raw_rows and were_made_of(graph, files, raw_rows) else None
+    return _kind_by_raw_rows(graph, files, examples.first_examples(raw_files, _FOUND_AMONG))
 
 
 def were_made_of(graph: TransformGraph, files: Sequence[str], raw_rows: Sequence[bytes]) -> bool:
@@ -108,10 +105,26 @@ def were_made_of(graph: TransformGraph, files: Sequence[str], raw_rows: Sequence
     """
     raw = _parsed(raw_rows[:_FOUND_AMONG], graph.raw_spec)
     stored = _parsed(examples.first_examples(files, _SEARCHED), graph.spec)
-    if raw is None or stored is None:
-        return False
-    made, stored_numbers = _numbers(_made(graph, raw)), _numbers(stored)
-    return any(bool(_rows_equal(stored_numbers, row).any()) for row in made)
+    return raw is not None and stored is not None and _num_found(_made(graph, raw), stored) > 0
+
+
+def _kind_by_raw_rows(graph: TransformGraph, files: Sequence[str], raw_rows: Sequence[bytes]) -> str | None:
+    """Whether more of some raw examples are found among stored ones as they are, or once they are transformed."""
+    raw = _parsed(raw_rows, graph.raw_spec) if raw_rows else None
+    searched = examples.first_examples(files, _SEARCHED)
+    as_raw, as_transformed = _parsed(searched, graph.raw_spec), _parsed(searched, graph.spec)
+    if raw is None or as_raw is None or as_transformed is None:
+        return None
+    untouched, transformed = _num_found(raw, as_raw), _num_found(_made(graph, raw), as_transformed)
+    if untouched == transformed:
+        return None
+    return RAW if untouched > transformed else TRANSFORMED
+
+
+def _num_found(some: Mapping[str, Any], stored: Mapping[str, Any]) -> int:
+    """How many of some examples are among stored ones, by their parsed features."""
+    numbers = _numbers(stored)
+    return sum(bool(_rows_equal(numbers, row).any()) for row in _numbers(some))
 
 
 def _kind_by_names(stored: set[str], raw: set[str], transformed: set[str]) -> str | None:

@@ -179,3 +179,14 @@ def test_rows_with_weights_of_trainers_count_by_them(comparing):
     comparing.give("two", rows)
     found = comparing.run(task="BINARY", key_features=["number"])
     assert found["candidates"]["one"]["metrics"]["accuracy"]["trained"] == pytest.approx(2 / 8)
+
+
+def test_a_model_that_was_not_served_raw_examples_is_warned_of(comparing, caplog):
+    give(comparing, unserved=0.9, served=0.6)
+    for name, rows in {"unserved": 0, "served": 64}.items():
+        comparing.inputs[f"model_{name}"][0].set_int_custom_property("parity.serving_rows", rows)
+    document = comparing.run(**MULTICLASS)
+    notes = {name: " ".join(each["notes"]) for name, each in document["candidates"].items()}
+    assert "parity.serving_rows is 0" in notes["unserved"]
+    assert "parity.serving_rows" not in notes["served"]
+    assert any(message.startswith("unserved: Its serving_default was not called") for message in caplog.messages)
