@@ -152,7 +152,7 @@ SCORED = MODULE.replace(
 @pytest.mark.parametrize(
     ("mode", "scores", "best_step", "evaluations"),
     [
-        ("max", [float("nan"), 0.1, 0.2, 0.3, 0.4], 10, 5),
+        pytest.param("max", [float("nan"), 0.1, 0.2, 0.3, 0.4], 10, 5, marks=pytest.mark.exhaustive),
         ("max", [float("nan"), 0.5, float("inf"), 0.3, 0.2], 4, 5),  # infinity is no improvement either
     ],
 )
@@ -215,7 +215,11 @@ def test_an_optimizer_made_in_model_fn_trains_epoch_by_epoch(estimator_node, mod
 
 @pytest.mark.parametrize(
     ("limits", "steps"),
-    [({"drop_last": True}, [2, 4, 6]), ({"max_steps_per_epoch": 1}, [1, 2, 3]), ({}, [3, 6, 9])],
+    [
+        ({"drop_last": True}, [2, 4, 6]),
+        ({"max_steps_per_epoch": 1}, [1, 2, 3]),
+        pytest.param({}, [3, 6, 9], marks=pytest.mark.exhaustive),
+    ],
 )
 def test_an_epoch_is_as_long_as_train_args_say(estimator_node, limits, steps):
     stopping = {"early_stopping": {"metric": "loss", "patience": 5}}
@@ -312,6 +316,7 @@ TRANSFORMED = """
 """
 
 
+@pytest.mark.exhaustive
 def test_raw_examples_beside_a_transform_graph_train_the_same_model(transformed_node, module_file):
     import shutil
 

@@ -199,7 +199,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(training)
     assert weights(training, 1) == weights(training, 2)
 
 
-@pytest.mark.parametrize("how", [pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive), signal.SIGTERM])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_an_estimator_too_goes_on_where_it_was(training, module_file, how):
     module = module_file(ESTIMATOR, "resumed_estimator")
     finished(training(0, module_file=module))

@@ -81,7 +81,8 @@ def served(network: Any, tmp_path_factory: pytest.TempPathFactory) -> SimpleName
     }
     module = convert(export(network, (ids, numbers)))
     needed = ("numbers", "word")
-    between = signatures.Interface(spec, needed, Vocabulary(), needed)
+    own_spec, sources = {name: spec[name] for name in needed}, {name: frozenset([name]) for name in needed}
+    between = signatures.Interface(spec, needed, Vocabulary(), needed, own_spec, sources, needed)
     made = signatures.signatures(module, lambda features: module(features["word"], features["numbers"]), between)
     del made[signatures.TRANSFORM]
     saved_model.write(module, str(folder / "model"), made)

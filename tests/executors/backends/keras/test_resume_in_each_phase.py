@@ -86,7 +86,7 @@ def test_early_stopping_that_has_ended_the_training_is_not_forgotten(keras_runs)
 @pytest.mark.parametrize(
     ("limits", "steps"),
     [
-        ({"max_steps_per_epoch": 2}, 10),
+        pytest.param({"max_steps_per_epoch": 2}, 10, marks=pytest.mark.exhaustive),
         pytest.param({"drop_last": True}, 10, marks=pytest.mark.exhaustive),
         pytest.param({"max_steps_per_epoch": 1, "num_epochs": 4}, 4, marks=pytest.mark.exhaustive),
         ({"max_steps_per_epoch": 2, "drop_last": True, "num_epochs": 0, "num_steps": 5}, 5),

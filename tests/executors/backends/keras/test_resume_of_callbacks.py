@@ -12,7 +12,7 @@ CALLBACKS = [
     pytest.param(("plateau",), marks=exhaustive),
     pytest.param(("plateau of loss", "csv"), marks=exhaustive),
     ("early",),
-    ("schedule", "plateau"),
+    pytest.param(("schedule", "plateau"), marks=exhaustive),
     ("noise", "own state"),
     pytest.param(("ema",), marks=exhaustive),
 ]

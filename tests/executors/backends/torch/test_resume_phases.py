@@ -75,7 +75,7 @@ def assert_resumed(died, again, folder, wanted, phase):
     assert not list(folder.glob(".checkpoints/*"))
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("how", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("phase", [phases.STEP_PHASE, phases.IN_EPOCH, phases.AFTER_EPOCH, *AFTER_THE_LAST_STEP])
 def test_a_training_that_dies_at_a_phase_is_the_same_after_the_next_run(start, whole, tmp_path, phase, how):
     options = IN_EPOCH if phase == phases.IN_EPOCH else {}

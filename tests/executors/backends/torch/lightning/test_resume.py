@@ -68,7 +68,11 @@ def test_killed_or_terminated_in_any_phase_it_ends_as_the_one_that_was_not(start
     ("average", "deaths"),
     [
         ("", [("evaluation", "SIGTERM"), ("last evaluation", "SIGKILL"), ("final evaluation", "SIGTERM")]),
-        ("swa", [("step", "SIGKILL"), ("last evaluation", "SIGTERM"), ("end", "SIGTERM"), ("test", "SIGKILL")]),
+        pytest.param(
+            "swa",
+            [("step", "SIGKILL"), ("last evaluation", "SIGTERM"), ("end", "SIGTERM"), ("test", "SIGKILL")],
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_so_it_does_with_other_callbacks(start, average, deaths):
