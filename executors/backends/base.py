@@ -369,6 +369,10 @@ class BaseTrainer:
             files = getattr(self.fn_args, "raw_eval_files", [])
         return examples.first_examples(self.files(files), RAW_ROWS)
 
+    def _num_served(self, parity: Mapping[str, float]) -> int:
+        """On how many raw examples the served model was compared, by what `save` returned: none without its parity."""
+        return len(self.raw_rows) if "saved_model" in parity else 0
+
     @cached_property
     def _is_raw(self) -> bool:
         """Whether the examples are still to be transformed: TFX allows raw ones beside a transform graph.

@@ -113,7 +113,7 @@ class EstimatorTrainer(BaseTrainer):
             framework="estimator",
             parity=parity,
             best_step=best_step,
-            serving_rows=len(self.raw_rows),
+            serving_rows=self._num_served(parity),
         )
 
     def _count_examples(self) -> None:

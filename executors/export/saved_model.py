@@ -115,8 +115,8 @@ def check_serving_signature(signature: Callable[..., Any], raw: Sequence[bytes],
     """
     import tensorflow as tf
 
-    called: list[Sequence[bytes]] = [raw, *([row] for row in raw[:CALLED_ALONE])] if raw else [[filler(raw_spec)]]
-    for some in called:
+    first = list(raw[:CALLED_ALONE])
+    for some in [first, *([row] for row in first)] if first else [[filler(raw_spec)]]:
         try:
             signature(tf.constant(list(some)))
         except Exception as error:
@@ -124,7 +124,7 @@ def check_serving_signature(signature: Callable[..., Any], raw: Sequence[bytes],
             if not raw:
                 logging.warning(_MADE_UP_FAILS, tf.train.Example.FromString(some[0]), cause)
                 return
-            number = "the first ones together" if some is raw else f"number {list(raw).index(some[0])}"
+            number = "the first ones together" if some is first else f"number {first.index(some[0])}"
             got = f"a model that fails on raw examples of the eval split, on {number} ({cause})"
             remedy = "A feature that may be missing needs defaults={name: value}, or a value in Transform."
             raise PreflightError([Problem("the serving signature", got, "predictions", remedy)]) from error

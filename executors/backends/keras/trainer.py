@@ -125,7 +125,7 @@ class KerasTrainer(BaseTrainer):
             framework="keras",
             parity=parity,
             best_step=best_step,
-            serving_rows=len(self.raw_rows),
+            serving_rows=self._num_served(parity),
         )
 
     def train(self, model: Any, progress: Progress) -> None:

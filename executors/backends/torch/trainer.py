@@ -258,7 +258,7 @@ class TorchTrainer(TorchHooks):
             facts = {**state.as_dict(), "resumed_from": engine.resumed_from, "metrics": metrics, "parity": parity}
             self.write_state("pytorch", facts, self._started)
         best = state.best_step if engine.selection.selecting is not None and state.best is not None else None
-        served = len(self.raw_rows) if "saved_model" in parity else 0
+        served = self._num_served(parity)
         return TrainResult(
             metrics, steps=state.step, framework="pytorch", parity=parity, best_step=best, serving_rows=served
         )
