@@ -151,8 +151,10 @@ def _signals_restored() -> Iterator[None]:
 
 def _failure(failures: Mapping[int, Any], shared: Path) -> TrainingError:
     """The error of the rank that failed first; the others fail because it did."""
-    killed = {rank: failure for rank, failure in failures.items() if failure.exitcode < 0}
     told = {int(path.stem): json.loads(path.read_text()) for path in (shared / "errors").glob("*.json")}
+    # when a rank has failed, the launcher ends the others by SIGTERM
+    ended = -signal.SIGTERM if told else 0
+    killed = {rank: each for rank, each in failures.items() if each.exitcode < 0 and each.exitcode != ended}
     if killed:
         rank, failure = min(killed.items())
         got = f"death by {signal.Signals(-failure.exitcode).name}"

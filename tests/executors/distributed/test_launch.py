@@ -110,3 +110,28 @@ def test_nodes_that_torchruns_variables_name_train_together(forked, tmp_path):
     assert "2 ranks" in nodes[0].said
     assert "2 ranks" not in nodes[1].said
     assert json.loads((tmp_path / "nodes" / "model_run" / "trainer_state.json").read_text())["step"] == 13
+
+
+def failure_of(tmp_path, told, **exit_codes):
+    """The error of ranks that ended with some exit codes, of which some told an error."""
+    from polytrainer.executors.distributed.launch import _failure
+
+    (tmp_path / "errors").mkdir()
+    for rank, (time, error) in told.items():
+        said = {"time": time, "error": error, "traceback": f"traceback of {rank}"}
+        (tmp_path / "errors" / f"{rank}.json").write_text(json.dumps(said))
+    failures = {int(name[1:]): SimpleNamespace(exitcode=code) for name, code in exit_codes.items()}
+    return str(_failure(failures, tmp_path))
+
+
+def test_a_rank_that_the_launcher_ends_is_not_the_one_that_failed(tmp_path):
+    assert "rank 0: got ValueError: mine" in failure_of(tmp_path, {0: (2.0, "ValueError: mine")}, r0=1, r1=-15)
+
+
+def test_a_rank_that_was_killed_is_before_those_that_fail_for_want_of_it(tmp_path):
+    told = {0: (1.0, "RuntimeError: connection closed by peer")}
+    assert "rank 1: got death by SIGKILL" in failure_of(tmp_path, told, r0=1, r1=-9)
+
+
+def test_a_rank_that_was_ended_from_outside_is_named(tmp_path):
+    assert "rank 1: got death by SIGTERM" in failure_of(tmp_path, {}, r1=-15)
