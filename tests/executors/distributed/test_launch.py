@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 DDP = {"strategy": "ddp", "num_processes": 2, "num_epochs": 2}
 
@@ -117,8 +118,8 @@ def failure_of(tmp_path, told, **exit_codes):
     from polytrainer.executors.distributed.launch import _failure
 
     (tmp_path / "errors").mkdir()
-    for rank, (time, error) in told.items():
-        said = {"time": time, "error": error, "traceback": f"traceback of {rank}"}
+    for rank, (seconds, error) in told.items():
+        said = {"time": seconds, "error": error, "traceback": f"traceback of {rank}"}
         (tmp_path / "errors" / f"{rank}.json").write_text(json.dumps(said))
     failures = {int(name[1:]): SimpleNamespace(exitcode=code) for name, code in exit_codes.items()}
     return str(_failure(failures, tmp_path))
