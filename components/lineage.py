@@ -8,8 +8,7 @@ from tfx.types import BaseChannel
 from tfx.types.channel import OutputChannel, PipelineOutputChannel
 
 from polytrainer.proto import keys
-
-_TRANSFORMED_EXAMPLES = "transformed_examples"  # an output of TFX's Transform
+from polytrainer.proto.examples_are import TRANSFORMED_EXAMPLES
 
 
 def raw_examples_behind(transform_graph: BaseChannel | None) -> BaseChannel | None:
@@ -24,6 +23,6 @@ def raw_examples_behind(transform_graph: BaseChannel | None) -> BaseChannel | No
     if not isinstance(transform_graph, OutputChannel) or isinstance(transform_graph, PipelineOutputChannel):
         return None
     node: Any = transform_graph.producer_component
-    if _TRANSFORMED_EXAMPLES not in getattr(node, "outputs", {}):
+    if TRANSFORMED_EXAMPLES not in getattr(node, "outputs", {}):
         return None
     return getattr(node, "inputs", {}).get(keys.EXAMPLES)

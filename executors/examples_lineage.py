@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 from tfx.types import Artifact
 
 from polytrainer.proto import keys
-from polytrainer.proto.examples_are import RAW, TRANSFORMED
+from polytrainer.proto.examples_are import RAW, TRANSFORMED, TRANSFORMED_EXAMPLES
 
 Artifacts = dict[str, list[Artifact]]
 
-_OF_TRANSFORM = "transformed_examples"  # the output's key in TFX's Transform
 _OF_EXAMPLE_GEN = "input_fingerprint"  # what TFX's ExampleGens note of their input, and nobody else does
 
 
@@ -36,14 +33,5 @@ def examples_are(input_dict: Artifacts) -> str | None:
 def _kind(artifact: Artifact, raw_uris: set[str]) -> str | None:
     if artifact.uri in raw_uris or artifact.has_custom_property(_OF_EXAMPLE_GEN):
         return RAW
-    return TRANSFORMED if _OF_TRANSFORM in _words(artifact) else None
-
-
-def _words(artifact: Artifact) -> Sequence[str]:
-    """The parts of an artifact's name and of its path."""
-
-    def parts() -> Iterator[str]:
-        yield from str(artifact.name or "").split(":")
-        yield from artifact.uri.rstrip("/").split("/")[-2:]
-
-    return list(parts())
+    words = [*str(artifact.name or "").split(":"), *artifact.uri.rstrip("/").split("/")[-2:]]
+    return TRANSFORMED if TRANSFORMED_EXAMPLES in words else None

@@ -5,3 +5,4 @@ from __future__ import annotations
 RAW = "raw"  # as they are when the model is served
 TRANSFORMED = "transformed"  # outputs of Transform
 EXAMPLES_ARE = (RAW, TRANSFORMED)
+TRANSFORMED_EXAMPLES = "transformed_examples"  # the key of their output in TFX's Transform

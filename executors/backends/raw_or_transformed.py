@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from polytrainer.executors.backends.base import BaseTrainer
 
 _COMPARED = 64  # examples of a split that are looked at
-_SEARCHED = 20_000  # among which the raw ones are looked for
+_SEARCHED = 20_000  # among which the raw ones are looked for,
+_SEARCHED_BYTES = 64 << 20  # or as many as these are: images are not held by the thousand
 _FOUND_AMONG = 16  # raw examples that are looked for
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-5  # float32 that was computed in batches of other sizes
 _HASH_BUCKETS = 2**24  # numbers for words; float64 holds sums of them exactly
@@ -100,18 +102,18 @@ def were_made_of(graph: TransformGraph, files: Sequence[str], raw_rows: Sequence
 
     Args:
         graph: The transform graph.
-        files: Of transformed examples, of which the first 20,000 are searched.
+        files: Of transformed examples, of which the first 20,000, or 64 MiB, are searched.
         raw_rows: Serialized raw examples.
     """
     raw = _parsed(raw_rows[:_FOUND_AMONG], graph.raw_spec)
-    stored = _parsed(examples.first_examples(files, _SEARCHED), graph.spec)
+    stored = _parsed(_searched(files), graph.spec)
     return raw is not None and stored is not None and _num_found(_made(graph, raw), stored) > 0
 
 
 def _kind_by_raw_rows(graph: TransformGraph, files: Sequence[str], raw_rows: Sequence[bytes]) -> str | None:
     """Whether more of some raw examples are found among stored ones as they are, or once they are transformed."""
     raw = _parsed(raw_rows, graph.raw_spec) if raw_rows else None
-    searched = examples.first_examples(files, _SEARCHED)
+    searched = _searched(files)
     as_raw, as_transformed = _parsed(searched, graph.raw_spec), _parsed(searched, graph.spec)
     if raw is None or as_raw is None or as_transformed is None:
         return None
@@ -119,6 +121,18 @@ def _kind_by_raw_rows(graph: TransformGraph, files: Sequence[str], raw_rows: Seq
     if untouched == transformed:
         return None
     return RAW if untouched > transformed else TRANSFORMED
+
+
+def _searched(files: Sequence[str]) -> list[bytes]:
+    """The stored examples among which raw ones are looked for."""
+    found: list[bytes] = []
+    size = 0
+    for each in islice(examples.all_examples(files), _SEARCHED):
+        size += len(each)
+        if found and size > _SEARCHED_BYTES:
+            break
+        found.append(each)
+    return found
 
 
 def _num_found(some: Mapping[str, Any], stored: Mapping[str, Any]) -> int:
