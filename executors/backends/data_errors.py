@@ -26,9 +26,8 @@ _TEXT_REMEDY = {
 def reason(error: BaseException) -> str:
     """What an error says, in one line; of one in a graph of TensorFlow, what the operation says."""
     lines = [_REFERENCES.sub("", line).strip() for line in str(error).splitlines()]
-    before_frames = [line for line in lines if line and not _NOISE.match(line)]
-    said = before_frames[0] if before_frames else ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = next((line for line in lines if line and not _NOISE.match(line)), "")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def text_label(label_key: str, framework: str) -> Problem:

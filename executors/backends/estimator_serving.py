@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from polytrainer.executors.backends import estimator_predictions
-from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.export import finite
 from polytrainer.executors.export.loadable import loadable
@@ -74,12 +73,12 @@ def _predictions(
     trainer: EstimatorTrainer, estimator: Any, raw: Sequence[bytes], between: Interface
 ) -> dict[str, np.ndarray[Any, Any]]:
     """What the Estimator predicts of raw examples, `[batch, …]` by name."""
-    features: Mapping[str, Any] = parse_examples(list(raw), between.label_optional_spec, between.not_served)
+    transform = None
     if between.transform is not None:
         # a layer of its own: one that was called within an Estimator's graph does not work outside of it
         transform_output = tft.TFTransformOutput(trainer.fn_args.transform_graph_path)
-        features = transform_output.transform_features_layer()(features)
-    features = fill_defaults(features, between.defaults)
+        transform = transform_output.transform_features_layer()
+    features = between.features_of(list(raw), transform)
     values = {name: _as_values(features[name]) for name in between.feature_names}
     predicted = estimator.predict(
         lambda: tf.data.Dataset.from_tensors(values),

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from polytrainer.executors.data import examples
+from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.proto.examples_are import EXAMPLES_ARE, RAW, TRANSFORMED
 from polytrainer.proto.problems import Problem
@@ -157,13 +158,13 @@ def _parsed(serialized: Sequence[bytes], spec: FeatureSpec) -> dict[str, Any] | 
     import tensorflow as tf
 
     try:
-        return dict(tf.io.parse_example(list(serialized), spec))
+        return parse_examples(list(serialized), spec)
     except (tf.errors.InvalidArgumentError, ValueError):
         return None
 
 
 def _made(graph: TransformGraph, raw: Mapping[str, Any]) -> dict[str, Any]:
-    made = graph.transform(raw)
+    made = fill_defaults(graph.transform(raw), graph.spec)
     return {name: made[name] for name in graph.spec if name in made}
 
 

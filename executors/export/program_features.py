@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from polytrainer.executors.data.encoders import Encoder
-from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.data.flatten import named_parts, part_names
 from polytrainer.executors.data.parsing import Features, Parser, mask_name
@@ -79,10 +78,7 @@ class ProgramFeatures:
 
     def of_raw(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized raw examples, `[n]` → the same."""
-        between = self.between
-        raw = parse_examples(serialized, between.label_optional_spec, between.not_served)
-        made = between.transform(raw) if between.transform is not None else raw
-        return self.of_served(fill_defaults(made, between.defaults))
+        return self.of_served(self.between.features_of(serialized))
 
     def of_served(self, features: Features) -> dict[str, tf.Tensor]:
         """Features by name, as Transform made them or, without Transform, as they were parsed → the same."""

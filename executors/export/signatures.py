@@ -68,6 +68,18 @@ class Interface:
             for name, feature in self.raw_spec.items()
         }
 
+    def features_of(self, serialized: Any, transform: Any | None = None) -> dict[str, Any]:
+        """Serialized raw examples, `[batch]`, which may lack what the model does not need → all that is made of them.
+
+        Args:
+            serialized: The examples.
+            transform: In place of `transform`, where that belongs to another graph.
+        """
+        raw = parse_examples(serialized, self.label_optional_spec, self.not_served)
+        if self.transform is not None:
+            raw = (transform or self.transform)(raw)
+        return fill_defaults(raw, self.defaults)
+
     def of_reading(self, names: Collection[str]) -> Interface:
         """The same for a model that computes something from some of its features only.
 

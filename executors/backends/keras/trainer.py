@@ -34,7 +34,7 @@ from polytrainer.executors.backends.keras.callback_states import CallbackStates
 from polytrainer.executors.backends.keras.callbacks import Progress, SaveCheckpoints
 from polytrainer.executors.backends.keras.training_checkpoint import TrainingCheckpoints
 from polytrainer.executors.data import dataset
-from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
+from polytrainer.executors.data.example_parsing import parse_examples
 from polytrainer.executors.distributed import strategies
 from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError, TrainingError
@@ -324,10 +324,7 @@ class KerasTrainer(BaseTrainer):
 
     def _predict_raw(self, model: Any, between: Interface, serialized: Sequence[bytes]) -> Any:
         """What the model in memory says of raw examples."""
-        features = parse_examples(list(serialized), between.label_optional_spec, between.not_served)
-        if between.transform is not None:
-            features = between.transform(features)
-        features = fill_defaults(features, between.defaults)
+        features = between.features_of(list(serialized))
         return self.predict_fn(model, {name: features[name] for name in between.feature_names})
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:

@@ -69,3 +69,19 @@ def test_names_that_one_of_them_has_alone_tell(kind):
     rows = [{**row, "z": [1.0]} for row in RAW_ROWS]
     assert kind(RAW_ROWS, raw, made, halved) == "raw"
     assert kind(rows, raw, made, halved) == "transformed"
+
+
+def test_a_default_is_filled_in_where_transform_makes_no_value(kind):
+    import tensorflow as tf
+
+    raw = spec(x=list, word=bytes)
+    made = {**raw, "x": tf.io.FixedLenFeature([1], tf.float32, [7.0])}
+    rows = [row if number % 3 else {**row, "x": []} for number, row in enumerate(RAW_ROWS)]
+
+    def halve(features):
+        x = features["x"]
+        return {**features, "x": tf.SparseTensor(x.indices, x.values / 2 + 1, x.dense_shape)}
+
+    transformed = [{**row, "x": [each / 2 + 1 for each in row["x"]]} for row in reversed(rows)]
+    assert kind(transformed, raw, made, halve, rows) == "transformed"
+    assert kind(rows, raw, made, halve, rows) == "raw"
