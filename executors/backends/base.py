@@ -579,7 +579,8 @@ class BaseTrainer:
     def log_banner(self, facts: Mapping[str, Any]) -> None:
         """Shows what is about to happen: one line a fact."""
         schedule = self.schedule
-        self._training_facts = dict(facts)
+        # what is recorded is the same whether the training was killed on the way or not: where it resumed is a fact of its own
+        self._training_facts = {name: value for name, value in facts.items() if name != "resumed"}
         facts = {
             "data": f"{schedule.num_examples} examples in {list(self.fn_args.train_args.splits)}, "
             f"evaluated on {list(self.fn_args.eval_args.splits)}",
