@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import logging
 from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
 from tfx.types import Artifact
 
 from polytrainer.proto import (
@@ -48,7 +49,7 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         from polytrainer.executors import preflight, publish, training, verify
         from polytrainer.executors.checkpoint_lock import locked
         from polytrainer.executors.checkpoints import remove_checkpoints
-        from polytrainer.executors.distributed.ranks import is_chief
+        from polytrainer.executors.distributed import ranks
         from polytrainer.executors.report.node import write_node_report
         from polytrainer.executors.termination import Termination
 
@@ -57,7 +58,8 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             user_code = stack.enter_context(preflight.passed(input_dict, output_dict, exec_properties))
             code_fingerprint = user_code.location.fingerprint
             fn_args = fn_args_lib.resolve(input_dict, output_dict, exec_properties, code_fingerprint)
-            stack.enter_context(locked(fn_args.checkpoint_dir if is_chief() else None))
+            is_chief = self._is_chief(fn_args.train_args.strategy)
+            stack.enter_context(locked(fn_args.checkpoint_dir if is_chief else None))
             if exec_properties.get(keys.RESUME) == 0:
                 remove_checkpoints(fn_args.checkpoint_dir)
             started = time.monotonic()
@@ -65,14 +67,34 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             seconds = time.monotonic() - started
             # up to the end of what is published the checkpoint stays: whatever fails here is not trained again
             stack.enter_context(Termination.exits_at_once(result.steps))
-            # of the processes of a multi-worker job only the chief has written a model
-            models = verify.verify(fn_args) if is_chief() else []
+            # of the processes of a multi-worker job only the chief has to write a model
+            is_chief = is_chief or (not ranks.in_job() and fileio.exists(fn_args.serving_model_dir))
+            models = verify.verify(fn_args) if is_chief else []
             for key in (keys.MODEL, keys.MODEL_RUN):
                 publish.describe(output_dict[key][0], result, user_code, models, seconds)
             for artifact in output_dict.get(keys.TEST_RESULTS, []):
                 publish.describe_test_results(artifact)
-            if is_chief():
+            if is_chief:
                 artifacts = (input_dict, output_dict)
                 write_node_report(fn_args, result, user_code, models, seconds, artifacts, self._context)
                 remove_checkpoints(fn_args.checkpoint_dir)
         logging.info("Trained in %.1f s. Models: %s. ModelRun: %s", seconds, models, fn_args.model_run_dir)
+
+    def _is_chief(self, strategy: str) -> bool:
+        """Whether this process has to write a model.
+
+        What a runner has started, it publishes: there a process is one of several only if its strategy, or a training
+        job of ours, says so. Without a runner (`tfx.scripts.run_executor`, which gives no id) this may be a worker of
+        somebody's cluster, whose variables count.
+        """
+        from polytrainer.executors.distributed import ranks
+
+        if self._has_runner() or ranks.in_job() or strategy in (ranks.MULTI_WORKER, *ranks.RANKED):
+            return ranks.is_chief(strategy)
+        return ranks.is_chief_by_environment()
+
+    def _has_runner(self) -> bool:
+        try:
+            return self._context is not None and bool(self._context.get_tmp_path())
+        except RuntimeError:  # without an id there is no such path
+            return False

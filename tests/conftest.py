@@ -148,10 +148,10 @@ def node(tmp_path: Path) -> SimpleNamespace:
     for artifact in (model, model_run):
         Path(artifact.uri).mkdir()
 
-    def run(**changes: Any) -> None:
+    def run(context: Any = None, **changes: Any) -> None:
         from polytrainer.executors.generic_executor import GenericExecutor
 
-        GenericExecutor().Do(result.input_dict, result.output_dict, {**result.exec_properties, **changes})
+        GenericExecutor(context).Do(result.input_dict, result.output_dict, {**result.exec_properties, **changes})
 
     def give(key: str, kind: str, folder: str, files: Mapping[str, str]) -> Path:
         """Adds an input artifact with files in it."""

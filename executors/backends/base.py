@@ -27,6 +27,7 @@ from polytrainer.executors.data import dataset, example_parsing, examples, featu
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.data.files import data_files
 from polytrainer.executors.data.schema_from_spec import with_spec
+from polytrainer.executors.distributed import ranks
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export.signatures import Interface, interface
 from polytrainer.executors.frameworks import version_of
@@ -195,6 +196,11 @@ class BaseTrainer:
         own = {name: value for name, value in arguments.items() if name not in documented}
         user_arguments.check(type(self), own, documented, allow_unknown=allow_unknown)
 
+    @property
+    def _is_chief(self) -> bool:
+        """Whether this process is the one of its job that writes."""
+        return ranks.is_chief(self.fn_args.train_args.strategy)
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what is worked out anew for each run: much of it cannot be pickled."""
         return {name: value for name, value in vars(self).items() if name not in self._BOUND}
@@ -261,6 +267,7 @@ class BaseTrainer:
         for name in self._BOUND:
             vars(self).pop(name, None)
         self.fn_args = fn_args
+        ranks.warn_of_ignored(fn_args.train_args.strategy)
         problems = [*self._check_train_args(), *self._override(fn_args.hyperparameters)]
         self.seed = fn_args.train_args.seed if fn_args.train_args.HasField("seed") else random.getrandbits(31)
         if not problems:
@@ -579,7 +586,7 @@ class BaseTrainer:
     def log_banner(self, facts: Mapping[str, Any]) -> None:
         """Shows what is about to happen: one line a fact."""
         schedule = self.schedule
-        # what is recorded is the same whether the training was killed on the way or not: where it resumed is a fact of its own
+        # where it resumed is a fact of its own: a training that was killed on the way is recorded as one that was not
         self._training_facts = {name: value for name, value in facts.items() if name != "resumed"}
         facts = {
             "data": f"{schedule.num_examples} examples in {list(self.fn_args.train_args.splits)}, "

@@ -12,7 +12,7 @@ from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
 from polytrainer.executors.data.feature_specs import read_schema
-from polytrainer.executors.distributed.ranks import is_chief
+from polytrainer.executors.distributed.ranks import cluster_of_the_job, is_chief_of_cluster
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.executors.result import TrainResult
@@ -40,6 +40,11 @@ def train(trainer_fn: Callable[..., Any], fn_args: FnArgs) -> TrainResult:
     Raises:
         TrainingError: If `trainer_fn` returns something else, or no model was exported.
     """
+    with cluster_of_the_job():
+        return _train(trainer_fn, fn_args)
+
+
+def _train(trainer_fn: Callable[..., Any], fn_args: FnArgs) -> TrainResult:
     import tensorflow as tf
 
     working_args = copy.copy(fn_args)
@@ -49,7 +54,7 @@ def train(trainer_fn: Callable[..., Any], fn_args: FnArgs) -> TrainResult:
     spec = _checked(trainer_fn(working_args, schema))
 
     outcome = tf.estimator.train_and_evaluate(*(spec[name] for name in _REQUIRED))
-    if is_chief():
+    if is_chief_of_cluster():
         _export_eval_model(spec, working_args.eval_model_dir)
         _copy_models(fn_args)
     metrics = dict(outcome[0] or {}) if outcome else {}

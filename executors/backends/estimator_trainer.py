@@ -32,7 +32,7 @@ from polytrainer.executors.backends.estimator_history import EvaluationHistory
 from polytrainer.executors.backends.estimator_hooks import MeanLossHook, TrainingHook
 from polytrainer.executors.backends.estimator_scopes import any_feature_name
 from polytrainer.executors.data.example_parsing import fill_defaults, parse_examples
-from polytrainer.executors.distributed.ranks import is_chief
+from polytrainer.executors.distributed.ranks import cluster_of_the_job, is_chief_of_cluster
 from polytrainer.executors.errors import PreflightError, TrainingError, loss_not_finite
 from polytrainer.executors.export import argument_names, finite
 from polytrainer.executors.export.signatures import TRANSFORM, Interface
@@ -78,7 +78,7 @@ class EstimatorTrainer(BaseTrainer):
     def run_fn(self, fn_args: FnArgs) -> TrainResult:
         """Trains, evaluates, tests and saves: what TFX calls."""
         started = time.monotonic()
-        with estimator_shim.available(), ExitStack() as stack:
+        with estimator_shim.available(), cluster_of_the_job(), ExitStack() as stack:
             self.bind(fn_args)
             stack.enter_context(any_feature_name(self.feature_spec))
             folder = os.path.join(fn_args.checkpoint_dir or fn_args.model_run_dir, "estimator")
@@ -98,7 +98,7 @@ class EstimatorTrainer(BaseTrainer):
             self.log_banner({**facts, "resumed": f"from step {resumed_from}"} if resumed_from else facts)
             with self.timings.of(timings.TRAINING):
                 history = self.train(estimator, resumed_from)
-            if not is_chief():  # who evaluates and saves what all of them have trained
+            if not is_chief_of_cluster():  # who evaluates and saves what all of them have trained
                 return TrainResult({}, framework="estimator")
             steps = int(estimator.get_variable_value("global_step"))
             with Termination.exits_at_once(steps):  # all that follows can be done again from the last checkpoint

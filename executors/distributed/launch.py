@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from polytrainer.executors.checkpoints import Checkpoints
-from polytrainer.executors.distributed import process_group
+from polytrainer.executors.distributed import process_group, ranks
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_args import RunArgs
@@ -39,9 +39,9 @@ class Trainer(Protocol):
 
 def is_wanted(train_args: TrainArgs) -> bool:
     """Whether this process is to start ranks, and not to be one."""
-    if train_args.strategy not in ("ddp", "fsdp") or process_group.is_ranked():
+    if train_args.strategy not in ranks.RANKED or ranks.is_ranked(train_args.strategy):
         return False
-    return _num_processes(train_args) != "1" or os.environ.get(_NODES, "1") != "1"
+    return _num_processes(train_args) != "1" or (os.environ.get(_NODES) or "1") != "1"
 
 
 def run(trainer: Trainer, fn_args: Any) -> TrainResult:
@@ -91,8 +91,9 @@ def _launched(train_args: TrainArgs, shared: Path) -> tuple[Any, Any, list[str]]
     """What torchrun would make of its command line and environment."""
     from torch.distributed import run
 
-    several = os.environ.get(_NODES, "1") != "1"
+    several = (os.environ.get(_NODES) or "1") != "1"
     alone = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={shared.name}", "--local-addr=localhost"]
+    alone += ["--nnodes=1", "--node-rank=0"]  # or torchrun takes them from variables
     here = [] if several else alone
     processes = f"--nproc-per-node={_num_processes(train_args)}"
     worker = ["-m", _WORKER, str(shared / _PAYLOAD), str(shared / _RESULT)]

@@ -8,16 +8,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from polytrainer.executors.distributed.ranks import is_ranked
+
 # a rank that has not come by then will not come
 RENDEZVOUS = timedelta(minutes=15)
 # a rank may wait for the others while one of them decodes the data or writes the model
 TIMEOUT = timedelta(hours=6)
 SHARED_FOLDER = "POLYTRAINER_SHARED_FOLDER"
-
-
-def is_ranked() -> bool:
-    """Whether somebody (torchrun, Kubeflow, our own launcher) has made this process one rank of several."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def rank() -> int:
@@ -96,16 +93,19 @@ def shared_folder() -> str | None:
 
 
 @contextmanager
-def joined_if_ranked() -> Iterator[None]:
+def joined_if_ranked(strategy: str) -> Iterator[None]:
     """Joins the group that the environment names (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), within the context.
 
     Gloo between CPUs and, where there are GPUs, NCCL between them. A process that is alone stays alone, and a group
     that exists already is left as it is.
+
+    Args:
+        strategy: Of `TrainArgs`: it decides, too, whether the process is alone (`ranks.is_ranked`).
     """
     import torch
     import torch.distributed as dist
 
-    if not is_ranked() or dist.is_initialized():
+    if not is_ranked(strategy) or dist.is_initialized():
         yield
         return
     if torch.cuda.is_available():

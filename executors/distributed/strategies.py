@@ -6,11 +6,10 @@ import os
 from functools import cache
 from typing import Any
 
+from polytrainer.executors.distributed.ranks import MULTI_WORKER
 from polytrainer.executors.errors import PreflightError
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import TrainArgs
-
-MULTI_WORKER = "multi_worker_mirrored"
 
 
 def prepare(train_args: TrainArgs) -> None:

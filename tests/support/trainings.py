@@ -118,13 +118,14 @@ def free_port() -> int:
 
 @pytest.fixture
 def ranks(forked: Callable[..., Any]) -> Callable[..., list[ForkedTraining]]:
-    """Starts the ranks of a training, as a cluster does: `ranks(count, name, **options)`."""
+    """Starts the ranks of a training, as torchrun does: `ranks(count, name, **options)`."""
     tries = itertools.count()
 
     def start(count: int, name: str, **options: Any) -> list[ForkedTraining]:
         port, number = free_port(), next(tries)
         environments = [
             {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost"}
+            | {"TORCHELASTIC_RUN_ID": "1"}
             for rank in range(count)
         ]
         return [

@@ -35,8 +35,7 @@ from polytrainer.executors.backends.keras.callbacks import Progress, SaveCheckpo
 from polytrainer.executors.backends.keras.training_checkpoint import TrainingCheckpoints
 from polytrainer.executors.data import dataset
 from polytrainer.executors.data.example_parsing import parse_examples
-from polytrainer.executors.distributed import strategies
-from polytrainer.executors.distributed.ranks import is_chief
+from polytrainer.executors.distributed import ranks, strategies
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import argument_names, saved_model
 from polytrainer.executors.export.signatures import SERVING, Interface, features_read, signatures
@@ -77,7 +76,7 @@ class KerasTrainer(BaseTrainer):
     """
 
     _PRECISIONS = ("32", "bf16-mixed", "16-mixed")
-    _STRATEGIES = ("default", "mirrored", strategies.MULTI_WORKER)
+    _STRATEGIES = ("default", "mirrored", ranks.MULTI_WORKER)
     _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE)
     _BOUND = (*BaseTrainer._BOUND, "_checkpoints")
     _checkpoints: TrainingCheckpoints | None = None
@@ -115,7 +114,7 @@ class KerasTrainer(BaseTrainer):
             # outside of the strategy's scope: what is traced inside belongs to its replicas
             with self._output_of_this_worker(), self.timings.of(timings.EXPORT):
                 parity = self.save(model) or {}  # of those who override it, too, and return nothing
-            if is_chief():
+            if self._is_chief:
                 told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
                 self.write_state("keras", {**progress.saved(), **told}, started)
         best_step = progress.best_step if progress.best is not None else None
@@ -232,14 +231,14 @@ class KerasTrainer(BaseTrainer):
         """
         train_args, logs = self.fn_args.train_args, os.path.join(self.fn_args.model_run_dir, "logs")
         # workers have the same folders: of two that write one file, one may take away what the other is at
-        history = os.path.join(logs, "metrics.csv") if is_chief() else None
+        history = os.path.join(logs, "metrics.csv") if self._is_chief else None
         used: dict[str, Any] = {
             "count": callbacks_lib.CountSteps(progress),
             "timings": callbacks_lib.TimeEvaluations(self.timings),
             "progress": callbacks_lib.PrintProgress(progress, train_args.log_every_n_steps),
             "history": callbacks_lib.KeepHistory(progress, history),
         }
-        if is_chief():
+        if self._is_chief:
             used["tensorboard"] = callbacks_lib.WriteEvents(logs)
         if train_args.HasField("early_stopping"):
             used["early_stopping"] = callbacks_lib.StopEarly(progress, ModelSelection.from_args(train_args))
@@ -328,7 +327,7 @@ class KerasTrainer(BaseTrainer):
         return self.predict_fn(model, {name: features[name] for name in between.feature_names})
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
-        if is_chief() or getattr(self.fn_args, "test_results_dir", None) is None:
+        if self._is_chief or getattr(self.fn_args, "test_results_dir", None) is None:
             return super()._test(model, split, files, measured=measured)
         found = self.evaluate(model, files) if measured else {}
         predictions.tell(self, model, files, None)  # a variable that workers average is read by all of them or none
@@ -370,7 +369,7 @@ class KerasTrainer(BaseTrainer):
             model(parts[0], training=False)
             if type(self).input_fn is BaseTrainer.input_fn:
                 single_examples.check(self, model)
-            if self.fn_args.train_args.strategy == strategies.MULTI_WORKER:
+            if self.fn_args.train_args.strategy == ranks.MULTI_WORKER:
                 # Keras 3 builds its metrics from the first batch, which it cannot do from one spread over workers
                 metrics = model.test_on_batch(*parts, return_dict=True)
             else:
@@ -429,7 +428,7 @@ class KerasTrainer(BaseTrainer):
     @contextmanager
     def _output_of_this_worker(self) -> Iterator[None]:
         """The model's folders for the chief; for the others, who have to take part in saving, some that are removed."""
-        if is_chief():
+        if self._is_chief:
             yield
             return
         before = self.fn_args
@@ -446,7 +445,9 @@ class KerasTrainer(BaseTrainer):
         """Goes on where a run that died was; returns the step, or None if there was none."""
         if not self.fn_args.checkpoint_dir:
             return None
-        self._checkpoints = TrainingCheckpoints(self.fn_args.checkpoint_dir, model, progress, self.seed)
+        self._checkpoints = TrainingCheckpoints(
+            self.fn_args.checkpoint_dir, model, progress, self.seed, is_chief=self._is_chief
+        )
         saved = self._checkpoints.restore()
         if saved is None:
             return None

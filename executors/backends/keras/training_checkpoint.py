@@ -15,7 +15,6 @@ from polytrainer.executors.backends.keras.composition import composition, differ
 from polytrainer.executors.backends.keras.history_file import HistoryFile
 from polytrainer.executors.backends.keras.plain_values import decode, encode
 from polytrainer.executors.checkpoints import Checkpoints, check_variables
-from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError
 
 if TYPE_CHECKING:
@@ -33,20 +32,21 @@ class TrainingCheckpoints:
         resumed: Whether the training goes on from one of them.
     """
 
-    def __init__(self, folder: str, model: Any, progress: Progress, seed: int):
-        """Takes a model that is built, its metrics, too."""
+    def __init__(self, folder: str, model: Any, progress: Progress, seed: int, *, is_chief: bool = True):
+        """Takes a model that is built, its metrics, too; `is_chief`: whether this process writes."""
         self.callbacks: CallbackStates | None = None
         self.resumed = False
         self._checkpoints, self._history = Checkpoints(folder), HistoryFile(Path(folder, "history.jsonl"))
         self._model, self._progress, self._seed = model, progress, seed
         self._composition = composition(model)
+        self._is_chief = is_chief
         self._saved: dict[str, Any] = {}
         self._arrays: dict[str, Any] = {}
         self._prefix = ""
 
     def save(self) -> None:
         """Saves; of the workers of a cluster the chief does."""
-        if is_chief():
+        if self._is_chief:
             self._checkpoints.folder.mkdir(parents=True, exist_ok=True)
             self._history.write(self._progress.history)
             self._checkpoints.save(self._progress.step, self._write)

@@ -32,8 +32,7 @@ from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.step_errors import broadcast_labels_refused
 from polytrainer.executors.checkpoint_lock import locked
 from polytrainer.executors.checkpoints import remove_checkpoints
-from polytrainer.executors.distributed import launch, process_group
-from polytrainer.executors.distributed.ranks import is_chief
+from polytrainer.executors.distributed import launch, process_group, ranks
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import Throttle
@@ -82,7 +81,7 @@ class TorchTrainer(TorchHooks):
         if launch.is_wanted(fn_args.train_args):
             backend_lib.check_is_for_ranks(self.backend)
             return launch.run(self, fn_args)
-        with process_group.joined_if_ranked(), settings(fn_args.train_args):
+        with process_group.joined_if_ranked(fn_args.train_args.strategy), settings(fn_args.train_args):
             result = self._run()
             process_group.wait_for_all()
         return result
@@ -100,12 +99,13 @@ class TorchTrainer(TorchHooks):
                 (protos or dicts), and any field of TrainArgs.
         """
         fn_args = notebook.run_args(self, train_files, eval_files, **options)
+        chief = ranks.is_chief(fn_args.train_args.strategy)
         try:
-            with locked(fn_args.checkpoint_dir if is_chief() else None):
-                if not resume and is_chief():
+            with locked(fn_args.checkpoint_dir if chief else None):
+                if not resume and chief:
                     remove_checkpoints(fn_args.checkpoint_dir)
                 result = self.run_fn(fn_args)
-                if is_chief():
+                if chief:
                     remove_checkpoints(fn_args.checkpoint_dir)
         finally:
             if options.get("output_dir") is None:

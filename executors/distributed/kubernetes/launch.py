@@ -16,7 +16,7 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import io_utils
 
 from polytrainer.executors import preflight, user_code
-from polytrainer.executors.distributed import strategies
+from polytrainer.executors.distributed import ranks
 from polytrainer.executors.distributed.kubernetes import identity, reach
 from polytrainer.executors.distributed.kubernetes.api import Cluster
 from polytrainer.executors.distributed.kubernetes.cancellation import Cancellation
@@ -103,10 +103,10 @@ def _strategy_problems(options: cluster.ClusterJob, properties: Mapping[str, Any
     except (TypeError, ValueError):  # which preflight reports
         return []
     of_tensorflow = options.kind == cluster.TFJob.kind
-    if strategy == strategies.MULTI_WORKER and not of_tensorflow:
+    if strategy == ranks.MULTI_WORKER and not of_tensorflow:
         got = f"{strategy!r} in a {options.kind}"
         return [Problem("train_args.strategy", got, "a TFJob, which sets TF_CONFIG", "cluster=polytrainer.TFJob(…).")]
-    if strategy in ("ddp", "fsdp") and of_tensorflow:
+    if strategy in ranks.RANKED and of_tensorflow:
         remedy = "cluster=polytrainer.TrainJob(…), or PyTorchJob."
         return [Problem("train_args.strategy", f"{strategy!r} in a TFJob", "a job of PyTorch", remedy)]
     return []

@@ -42,16 +42,16 @@ def main(folder: str) -> None:
 def _do(folder: str) -> None:
     from tfx.types import artifact_utils
 
+    from polytrainer.executors.distributed import ranks
     from polytrainer.executors.distributed.kubernetes.handover import Handover
-    from polytrainer.executors.distributed.ranks import is_chief
 
     handover = Handover(folder)
     arguments = handover.arguments()
     inputs, outputs = (artifact_utils.parse_artifact_dict(arguments[name]) for name in ("inputs", "outputs"))
-    with tempfile.TemporaryDirectory(prefix="polytrainer-rank-") as temporary:
+    with ranks.job(), tempfile.TemporaryDirectory(prefix="polytrainer-rank-") as temporary:
         executor = _class(*arguments["executor"])(_context(arguments["names"], temporary))
         executor.Do(inputs, outputs, arguments["exec_properties"])
-    if is_chief():
+    if ranks.is_chief_by_environment():
         handover.succeed(artifact_utils.jsonify_artifact_dict(outputs))
 
 

@@ -55,8 +55,8 @@ def test_a_worker_that_is_not_the_chief_leaves_no_model(node, module_file, monke
     from polytrainer.executors.backends import estimator
     from polytrainer.executors.distributed import ranks
 
-    for module in (ranks, estimator):
-        monkeypatch.setattr(module, "is_chief", lambda: False)
+    monkeypatch.setattr(ranks, "is_chief_by_environment", lambda: False)
+    monkeypatch.setattr(estimator, "is_chief_of_cluster", lambda: False)
     node.run(module_file=module_file(ESTIMATOR % "exporter"))
     assert not list(Path(node.model.uri).iterdir())
     assert (Path(node.model_run.uri) / "Format-Serving" / "checkpoint").exists()

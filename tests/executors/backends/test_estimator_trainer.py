@@ -87,8 +87,8 @@ def test_a_worker_that_is_not_the_chief_leaves_no_model(estimator_node, monkeypa
     from polytrainer.executors.backends import estimator_trainer
     from polytrainer.executors.distributed import ranks
 
-    for module in (ranks, estimator_trainer):
-        monkeypatch.setattr(module, "is_chief", lambda: False, raising=False)
+    monkeypatch.setattr(ranks, "is_chief_by_environment", lambda: False)
+    monkeypatch.setattr(estimator_trainer, "is_chief_of_cluster", lambda: False)
     estimator_node.run()
     assert not list(Path(estimator_node.model.uri).iterdir())
     assert not Path(estimator_node.model_run.uri, "trainer_state.json").exists()

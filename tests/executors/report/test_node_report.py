@@ -120,9 +120,12 @@ def test_a_page_that_cannot_be_drawn_fails_no_training(node, saves_a_model, monk
 
 
 def test_only_the_chief_writes_a_page(node, saves_a_model, monkeypatch):
+    from polytrainer.executors.distributed import ranks
+
     cluster = {"chief": ["a:1"], "worker": ["b:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}}))
-    node.run(module_file=saves_a_model)
+    with ranks.job():
+        node.run(module_file=saves_a_model)
     assert not report(node).exists()
 
 
