@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from absl import logging
 from torch import nn
 
 from polytrainer.executors.backends.torch import evaluation, resumed_state, rng, sanity
@@ -448,7 +447,7 @@ class Engine:
         assert loaded is not None
         self._check_restored(loaded[1], f"of step {step}")
         self.load_state_dict(loaded[1])
-        self._forget_missing_weights()
+        self.kept.forget_missing(self.state)
         return self.state.step
 
     def _kinds(self) -> dict[str, list[str]]:
@@ -466,17 +465,6 @@ class Engine:
         weights = self.backend.model_state(self.model)
         if weights or self.backend.world_size == 1:  # a rank of several may have none
             resumed_state.check(weights, state[MODEL], parts, where)
-
-    def _forget_missing_weights(self) -> None:
-        """Goes on without kept weights that are gone; what is whole is enough to go on from."""
-        state = self.state
-        missing = [step for step in state.kept if not self.kept.has(step)]
-        if not missing:
-            return
-        logging.warning("The kept weights of the steps %s are gone from %s.", missing, self.kept.folder)
-        state.kept = {step: value for step, value in state.kept.items() if step not in missing}
-        if state.best_step in missing:
-            state.best = None
 
     def _restore_best_weights(self) -> None:
         """Goes back to the best weights, where the model is selected by a metric."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.monitors import ModelSelection
@@ -28,10 +30,13 @@ class TopKCheckpoints:
 
     def __init__(self, folder: str | Path, selection: ModelSelection, keeping: KeepCheckpoints, *, writes: bool = True):
         self.folder, self._selection, self._writes = Path(folder), selection, writes
-        self._num_best = (keeping.best or 1) if selection.selecting is not None else 0
-        self._num_last = keeping.last
+        self._keeping, self._num_last = keeping, keeping.last
         # weights are removed only when no checkpoint that may still be resumed from refers to them
         self._referenced_steps = deque([self._present()], maxlen=_CHECKPOINTS)
+
+    @property
+    def _num_best(self) -> int:
+        return (self._keeping.best or 1) if self._selection.selecting is not None else 0
 
     def maybe_save(self, state: TrainState, value: float | None, weights: Callable[[], Mapping[str, Any]]) -> None:
         """Keeps the weights of this step if they are to be kept, and drops those that no longer are.
@@ -58,8 +63,29 @@ class TopKCheckpoints:
         self._referenced_steps.append(set(state.kept))
 
     def has(self, step: int) -> bool:
-        """Whether the weights of a step are there."""
-        return self.path(step).exists()
+        """Whether the weights of a step are there, and whole."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path(step), "pt"):  # reads where each tensor is, and whether the file ends there
+                return True
+        except (OSError, SafetensorError):
+            return False
+
+    def forget_missing(self, state: TrainState) -> None:
+        """Lets a resumed training go on without kept weights that are gone or damaged: its own state is whole.
+
+        Args:
+            state: Of the training; of the weights that are left, the best take the place of the best.
+        """
+        missing = [step for step in state.kept if not self.has(step)]
+        if not missing:
+            return
+        logging.warning("The kept weights of the steps %s are gone from %s, or damaged.", missing, self.folder)
+        state.kept = {step: value for step, value in state.kept.items() if step not in missing}
+        if state.best_step in missing:
+            best = self._best_of(state.kept, 1)
+            state.best, state.best_step = (state.kept[best[0]], best[0]) if best else (None, 0)
 
     def path(self, step: int) -> Path:
         """The file of a step's weights."""
@@ -76,13 +102,16 @@ class TopKCheckpoints:
 
     def _kept(self, state: TrainState, candidates: Mapping[int, float | None]) -> list[int]:
         newest = sorted(candidates, reverse=True)[: self._num_last]
-        valued = {step: value for step, value in candidates.items() if value is not None}
-        selecting = self._selection.selecting
-        sign = -1.0 if selecting is not None and selecting.mode == "max" else 1.0
-        best = sorted(valued, key=lambda step: (sign * valued[step], step))[: self._num_best]
+        best = self._best_of(candidates, self._num_best)
         # the best by `min_delta` is the one that becomes the model, even where others are better by less than that
         selected = [state.best_step] if self._num_best and state.best is not None else []
         return sorted({*newest, *best, *selected} & set(candidates))
+
+    def _best_of(self, candidates: Mapping[int, float | None], count: int) -> list[int]:
+        valued = {step: value for step, value in candidates.items() if value is not None}
+        selecting = self._selection.selecting
+        sign = -1.0 if selecting is not None and selecting.mode == "max" else 1.0
+        return sorted(valued, key=lambda step: (sign * valued[step], step))[:count]
 
     def _present(self) -> set[int]:
         return {int(path.stem.rpartition("-")[2]) for path in self.folder.glob("step-*.safetensors")}

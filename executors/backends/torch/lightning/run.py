@@ -25,10 +25,10 @@ from polytrainer.executors.backends.torch.lightning.checkpoints import OURS, Lig
 from polytrainer.executors.backends.torch.lightning.data import EvalLoader, TrainLoader, by_split
 from polytrainer.executors.backends.torch.lightning.events import Events
 from polytrainer.executors.backends.torch.lightning.records import Records
+from polytrainer.executors.backends.torch.lightning.selection import LightningSelection
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
 from polytrainer.executors.distributed import process_group
-from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.termination import Termination
 from polytrainer.executors.timings import CHECKPOINTS
 from polytrainer.proto.trainer_pb2 import TrainArgs
@@ -63,7 +63,8 @@ class LightningRun:
         self.parts = int(config.get(config_lib.PARTS, 1))
         self.backend = Single(TrainArgs(precision=str(config.get("precision", ""))))
         self._steps = module_lib.steps_of(model, self._package)
-        self.selection = ModelSelection.from_args(self._train_args)
+        evaluates = bool(self._splits) and "validation_step" in self._steps
+        self.selection = LightningSelection.of(self._train_args, config, model if evaluates else None, self._package)
         module_lib.check_monitors(self.selection, self._steps, self._splits)
         # without a folder of its own a training has one that goes with it, however it ends
         shared = process_group.shared_folder()
@@ -184,7 +185,9 @@ class LightningRun:
         Raises:
             PreflightError: If it is not.
         """
-        module_lib.check_logged(self.selection, by_split(logged, self._splits, "val"))
+        names = by_split(logged, self._splits, "val")
+        self.selection.forget_if_unknown(names)
+        module_lib.check_logged(self.selection, names)
 
     def begin(self) -> None:
         """Before the first step of this process."""
@@ -327,6 +330,7 @@ class LightningRun:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` returned; random numbers and metrics once the training is there."""
         self.state.load_state_dict(state["state"])
+        self.kept.forget_missing(self.state)
         self.trainer.seed = state["seed"]
 
     # ---- inside

@@ -282,6 +282,44 @@ def test_early_stopping_goes_back_to_the_best_weights(metric, fit, network):
     assert kept == ["step-00000026.safetensors", "step-00000039.safetensors"]
 
 
+@pytest.mark.parametrize("where", ["trainer_config", "configure_callbacks"])
+def test_a_model_checkpoint_of_the_users_chooses_the_weights(where, fit, network):
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    weights = []
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_score", [0.1, 0.9, 0.5, 0.5][self.current_epoch])
+
+    def on_validation_end(self):
+        if not self.trainer.sanity_checking:
+            weights.append({name: value.clone() for name, value in self.state_dict().items()})
+
+    methods = {"validation_step": validation_step, "on_validation_end": on_validation_end}
+    chooses = [ModelCheckpoint(monitor="val_score", mode="max")]
+    if where == "configure_callbacks":
+        methods["configure_callbacks"] = lambda self: chooses
+    config = {"callbacks": chooses} if where == "trainer_config" else {}
+    trainer = fit(network(**methods), {"enable_checkpointing": True, **config}, num_epochs=3)
+    assert same(trainer.saved, weights[1])
+    assert trainer.result.best_step == 26
+
+
+def test_a_model_checkpoint_of_what_no_evaluation_logs_chooses_nothing(fit, network, caplog):
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss(batch)
+        self.log("train_loss", loss)
+        return loss
+
+    trainer = fit(
+        network(training_step=training_step), {"callbacks": [ModelCheckpoint(monitor="train_loss")]}, num_epochs=2
+    )
+    assert "ModelCheckpoint(monitor='train_loss'): validation_step logs only ['loss']" in caplog.text
+    assert trainer.result.best_step is None
+
+
 def test_a_metric_of_one_of_several_splits_is_checked_before_the_first_step(fit, network, small):
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         self.log("val_loss", self.loss(batch))

@@ -75,3 +75,23 @@ def test_weights_of_an_evaluation_that_is_not_finite_are_not_kept_in_place_of_fi
         state.step = step
         kept.maybe_save(state, selection.update(state, {"loss": loss}), lambda: {"w": torch.ones(1)})
     assert sorted(state.kept) == [2, 3]
+
+
+def test_a_resumed_training_goes_on_without_weights_that_are_gone_or_damaged(tmp_path, caplog):
+    import torch
+
+    from polytrainer.executors.backends.torch.state import TrainState
+
+    (selection, kept), state = checkpoints(tmp_path, best=3), TrainState()
+    for step, loss in enumerate([0.3, 0.1, 0.2], 1):
+        state.step = step
+        kept.maybe_save(state, selection.update(state, {"loss": loss}), lambda: {"w": torch.ones(100)})
+    kept.path(1).unlink()
+    kept.path(2).write_bytes(kept.path(2).read_bytes()[:-7])
+    kept.forget_missing(state)
+    assert "kept weights of the steps [1, 2] are gone" in caplog.text
+    assert state.kept == {3: 0.2}
+    assert (state.best, state.best_step) == (0.2, 3)
+    kept.path(3).write_bytes(b"")
+    kept.forget_missing(state)
+    assert (state.kept, state.best) == ({}, None)
