@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from absl import logging
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.export.loadable import loadable
+from polytrainer.executors.export.torch_program import UntrustedProgramError, load_program
 from polytrainer.executors.fn_args import FnArgs
 from polytrainer.proto.problems import Problem
 
@@ -127,11 +129,12 @@ def _signatures_in(path: str) -> list[str]:
 
 
 def _load_torch_export(path: str, where: str) -> None:
-    import torch
     from tfx.utils import io_utils
 
     try:
-        torch.export.load(io_utils.ensure_local(path))
+        load_program(io_utils.ensure_local(path), path)
+    except UntrustedProgramError as error:
+        logging.warning("%s It is published without having been read.", error)
     except Exception as error:
         raise TrainingError(
             Problem(

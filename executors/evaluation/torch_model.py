@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from polytrainer.executors.backends import triton_beside_tensorflow
 from polytrainer.executors.export.preprocessing import FOLDER
 from polytrainer.executors.export.signatures import SERVING, TRANSFORM, named_outputs
+from polytrainer.executors.export.torch_program import load_program
 from polytrainer.proto.problems import Problem
 
 if TYPE_CHECKING:
@@ -100,10 +101,9 @@ class TorchModel:
         """
         triton_beside_tensorflow.install()  # before PyTorch is imported, which may be now
         import tensorflow as tf
-        import torch
 
         with tf.io.gfile.GFile(os.path.join(path, PROGRAM), "rb") as file:
-            program = torch.export.load(io.BytesIO(file.read()))
+            program = load_program(io.BytesIO(file.read()), file.name)
         [self._example], _ = program.example_inputs
         self._program = program.module()
         self._preprocessing = tf.saved_model.load(_preprocessing_of(path))

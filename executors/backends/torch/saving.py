@@ -23,6 +23,7 @@ from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.export import finite, saved_model
 from polytrainer.executors.export.parity import difference
 from polytrainer.executors.export.signatures import SERVING, named_outputs
+from polytrainer.executors.export.torch_program import load_program
 from polytrainer.proto import export_args
 from polytrainer.proto.problems import Problem
 
@@ -211,7 +212,7 @@ def _save_program(
 ) -> float:
     """Writes the program, reads it back, and returns how far what it says of examples is from what the model says."""
     torch.export.save(program, path)
-    loaded = torch.export.load(path).module()
+    loaded = load_program(path, path).module()
     told, worst = trainer.fn_args, 0.0
     tolerance = export_args.tolerance(told.export_args, told.train_args.precision)
     for count in (1, batch_lib.num_rows(trainer.sample)):
