@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -46,7 +47,7 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             return
         # a pipeline definition imports this class: what a run needs is imported when there is one
         from polytrainer.executors import fn_args as fn_args_lib
-        from polytrainer.executors import preflight, publish, training, verify
+        from polytrainer.executors import preflight, publish, storage, training, verify
         from polytrainer.executors.checkpoint_lock import locked
         from polytrainer.executors.checkpoints import remove_checkpoints
         from polytrainer.executors.distributed import ranks
@@ -58,6 +59,9 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             user_code = stack.enter_context(preflight.passed(input_dict, output_dict, exec_properties))
             code_fingerprint = user_code.location.fingerprint
             fn_args = fn_args_lib.resolve(input_dict, output_dict, exec_properties, code_fingerprint)
+            places = _places(output_dict, fn_args.checkpoint_dir)
+            storage.check_writable(places)
+            stack.enter_context(storage.errors_explained(places))
             is_chief = self._is_chief(fn_args.train_args.strategy)
             stack.enter_context(locked(fn_args.checkpoint_dir if is_chief else None))
             if exec_properties.get(keys.RESUME) == 0:
@@ -98,3 +102,9 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             return self._context is not None and bool(self._context.get_tmp_path())
         except RuntimeError:  # without an id there is no such path
             return False
+
+
+def _places(output_dict: Artifacts, checkpoint_dir: str | None) -> dict[str, str | None]:
+    """The folders that a run writes to."""
+    outputs = {f"the output {key!r}": found[0].uri for key, found in output_dict.items() if found}
+    return {**outputs, "the checkpoints": checkpoint_dir and os.path.dirname(checkpoint_dir)}

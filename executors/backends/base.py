@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import logging
 
+from polytrainer.executors import storage
 from polytrainer.executors.backends import data_checks, raw_or_transformed, testing, user_arguments
 from polytrainer.executors.backends.example_weights import (
     LABELS_AT_ONCE,
@@ -195,6 +196,11 @@ class BaseTrainer:
         documented.pop("self", None)
         own = {name: value for name, value in arguments.items() if name not in documented}
         user_arguments.check(type(self), own, documented, allow_unknown=allow_unknown)
+
+    def _check_room(self, num_bytes: int) -> None:
+        """Looks whether model and checkpoints have room, for a model of so many bytes: at least two of it in each."""
+        places = {"the model": self.fn_args.serving_model_dir, "the checkpoints": self.fn_args.checkpoint_dir}
+        storage.check_room(places, 2 * num_bytes, "a model of this size")
 
     @property
     def _is_chief(self) -> bool:

@@ -93,6 +93,8 @@ class KerasTrainer(BaseTrainer):
         with random_states.resumable_generators(), ExitStack() as stack:
             with self._precision(), strategy.scope():
                 model = self._built_model()
+            if self._is_chief:
+                self._check_room(sum(math.prod(each.shape) * _bytes_of(each) for each in model.weights))
             formats.check(self, model)
             self._check_signatures(model)
             with self._precision(), strategy.scope():
@@ -498,3 +500,8 @@ def _finalized_once(optimizer: Any) -> Iterator[None]:
         yield
     finally:
         del optimizer.finalize_variable_values
+
+
+def _bytes_of(variable: Any) -> int:
+    """Of one number of a variable, of Keras 2 or 3."""
+    return int(tf.as_dtype(variable.dtype).size)

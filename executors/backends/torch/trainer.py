@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from polytrainer.executors import timings
 from polytrainer.executors.backends import testing
@@ -118,6 +118,8 @@ class TorchTrainer(TorchHooks):
         data_values.check_finite(self, model, TorchHooks.input_fn)
         if process_group.rank() == 0 and type(self).save is TorchTrainer.save and lightning_module.is_complete(model):
             saving.check(self, model)
+        if self._is_chief:
+            self._check_room(sum(each.nbytes for each in model.state_dict().values() if isinstance(each, Tensor)))
         if lightning_module.is_one(model):
             self.engine = LightningRun(self, model)  # type: ignore[assignment] # an engine to all who ask it
         else:
