@@ -21,6 +21,12 @@ class Timings:
         self._phases: list[str] = []
         self._since = 0.0
 
+    @property
+    def phase(self) -> str:
+        """The phase that began last and has not ended; empty outside of them all."""
+        phases = self._phases[-1:]  # another thread may ask while one ends
+        return phases[0] if phases else ""
+
     @contextmanager
     def of(self, phase: str) -> Iterator[None]:
         """Measures a phase: once a run, an epoch or an evaluation, not once a step."""

@@ -28,6 +28,7 @@ _UNITS = {
     "eval_every_n_epochs": "epochs",
     "data_cache_mb": "MiB",
     "max_steps_per_epoch": "steps",
+    "stall_timeout_seconds": "seconds",
 }
 _OF_TFX = "num_steps"  # the one count that TFX's own args have
 _UNSET = "0 means that the field is not set."
@@ -51,6 +52,7 @@ PYTORCH_ONLY = (
     "data_mode",
     "find_unused_parameters",
     "sync_batch_norm",
+    "stall_timeout_seconds",
 )
 # PyMarlin's names of its backends: strategy and precision
 _ALIASES = {"sp": ("single", ""), "sp-amp": ("single", "16-mixed"), "ddp-amp": ("ddp", "16-mixed")}

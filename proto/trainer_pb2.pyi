@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainArgs(_message.Message):
-    __slots__ = ("splits", "num_steps", "num_epochs", "batch_size", "seed", "log_every_n_steps", "early_stopping", "precision", "strategy", "checkpoint_every_n_steps", "num_processes", "grad_accumulation", "micro_batch_size", "max_grad_norm", "compile", "matmul_precision", "deterministic", "eval_every_n_steps", "eval_every_n_epochs", "keep_checkpoints", "reset_optimizer", "data_cache_mb", "data_mode", "find_unused_parameters", "sync_batch_norm", "drop_last", "max_steps_per_epoch")
+    __slots__ = ("splits", "num_steps", "num_epochs", "batch_size", "seed", "log_every_n_steps", "early_stopping", "precision", "strategy", "checkpoint_every_n_steps", "num_processes", "grad_accumulation", "micro_batch_size", "max_grad_norm", "compile", "matmul_precision", "deterministic", "eval_every_n_steps", "eval_every_n_epochs", "keep_checkpoints", "reset_optimizer", "data_cache_mb", "data_mode", "find_unused_parameters", "sync_batch_norm", "stall_timeout_seconds", "drop_last", "max_steps_per_epoch")
     SPLITS_FIELD_NUMBER: _ClassVar[int]
     NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
     NUM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class TrainArgs(_message.Message):
     DATA_MODE_FIELD_NUMBER: _ClassVar[int]
     FIND_UNUSED_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     SYNC_BATCH_NORM_FIELD_NUMBER: _ClassVar[int]
+    STALL_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DROP_LAST_FIELD_NUMBER: _ClassVar[int]
     MAX_STEPS_PER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     splits: _containers.RepeatedScalarFieldContainer[str]
@@ -60,9 +61,10 @@ class TrainArgs(_message.Message):
     data_mode: str
     find_unused_parameters: bool
     sync_batch_norm: bool
+    stall_timeout_seconds: int
     drop_last: bool
     max_steps_per_epoch: int
-    def __init__(self, splits: _Optional[_Iterable[str]] = ..., num_steps: _Optional[int] = ..., num_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., seed: _Optional[int] = ..., log_every_n_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., precision: _Optional[str] = ..., strategy: _Optional[str] = ..., checkpoint_every_n_steps: _Optional[int] = ..., num_processes: _Optional[int] = ..., grad_accumulation: _Optional[int] = ..., micro_batch_size: _Optional[int] = ..., max_grad_norm: _Optional[float] = ..., compile: bool = ..., matmul_precision: _Optional[str] = ..., deterministic: bool = ..., eval_every_n_steps: _Optional[int] = ..., eval_every_n_epochs: _Optional[int] = ..., keep_checkpoints: _Optional[_Union[KeepCheckpoints, _Mapping]] = ..., reset_optimizer: bool = ..., data_cache_mb: _Optional[int] = ..., data_mode: _Optional[str] = ..., find_unused_parameters: bool = ..., sync_batch_norm: bool = ..., drop_last: bool = ..., max_steps_per_epoch: _Optional[int] = ...) -> None: ...
+    def __init__(self, splits: _Optional[_Iterable[str]] = ..., num_steps: _Optional[int] = ..., num_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., seed: _Optional[int] = ..., log_every_n_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., precision: _Optional[str] = ..., strategy: _Optional[str] = ..., checkpoint_every_n_steps: _Optional[int] = ..., num_processes: _Optional[int] = ..., grad_accumulation: _Optional[int] = ..., micro_batch_size: _Optional[int] = ..., max_grad_norm: _Optional[float] = ..., compile: bool = ..., matmul_precision: _Optional[str] = ..., deterministic: bool = ..., eval_every_n_steps: _Optional[int] = ..., eval_every_n_epochs: _Optional[int] = ..., keep_checkpoints: _Optional[_Union[KeepCheckpoints, _Mapping]] = ..., reset_optimizer: bool = ..., data_cache_mb: _Optional[int] = ..., data_mode: _Optional[str] = ..., find_unused_parameters: bool = ..., sync_batch_norm: bool = ..., stall_timeout_seconds: _Optional[int] = ..., drop_last: bool = ..., max_steps_per_epoch: _Optional[int] = ...) -> None: ...
 
 class KeepCheckpoints(_message.Message):
     __slots__ = ("last", "best", "metric", "mode")

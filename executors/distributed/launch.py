@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from polytrainer.executors.checkpoints import Checkpoints
-from polytrainer.executors.distributed import process_group, ranks
+from polytrainer.executors.distributed import process_group, ranks, stalls
 from polytrainer.executors.errors import TrainingError
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_args import RunArgs
@@ -66,9 +66,13 @@ def run(trainer: Trainer, fn_args: Any) -> TrainResult:
         shared = Path(folder)
         (shared / _PAYLOAD).write_bytes(_pickled(trainer, fn_args))
         config, command, arguments = _launched(fn_args.train_args, shared)
+        timeout = fn_args.train_args.stall_timeout_seconds or stalls.DEFAULT_TIMEOUT_SECONDS
         try:
-            elastic_launch(config, command)(*arguments)
+            with stalls.watched(shared, timeout) as stall:
+                elastic_launch(config, command)(*arguments)
         except ChildFailedError as error:
+            if stall.problem:
+                raise TrainingError(stall.problem) from None
             raise _failure(error.failures, shared) from None
         except SignalException as error:
             steps = Checkpoints(fn_args.checkpoint_dir).steps() if fn_args.checkpoint_dir else []

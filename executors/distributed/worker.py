@@ -11,6 +11,9 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
+
+from polytrainer.executors.distributed.heartbeat import beating
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -26,7 +29,8 @@ def main(training: str, result: str) -> None:
         with Path(training).open("rb") as file:
             sys.path[:] = pickle.load(file)
             trainer, fn_args = pickle.load(file)
-        told = trainer.run_fn(fn_args)
+        with beating(Path(training).parent, int(os.environ["RANK"]), lambda: _position(trainer)):
+            told = trainer.run_fn(fn_args)
     except BaseException as error:
         folder = Path(training).parent / "errors"
         folder.mkdir(exist_ok=True)
@@ -39,6 +43,12 @@ def main(training: str, result: str) -> None:
     if os.environ["RANK"] == "0":
         said = {"metrics": dict(told.metrics), "steps": told.steps, "parity": dict(told.parity)}
         Path(result).write_text(json.dumps({**said, "best_step": told.best_step, "serving_rows": told.serving_rows}))
+
+
+def _position(trainer: Any) -> tuple[str, int]:
+    """Phase and step of a training, as another thread sees them; before there is one, of none."""
+    engine, timings = getattr(trainer, "engine", None), getattr(trainer, "timings", None)
+    return ("" if timings is None else timings.phase), (0 if engine is None else engine.state.step)
 
 
 def _die_with_the_launcher() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
+
+import pytest
 
 DDP = {"strategy": "ddp", "num_processes": 2, "num_epochs": 2}
 
@@ -136,3 +139,26 @@ def test_a_rank_that_was_killed_is_before_those_that_fail_for_want_of_it(tmp_pat
 
 def test_a_rank_that_was_ended_from_outside_is_named(tmp_path):
     assert "rank 1: got death by SIGTERM" in failure_of(tmp_path, {}, r1=-15)
+
+
+def test_a_rank_that_is_stopped_is_found_and_named(forked, tmp_path):
+    training = forked("stopped", slow=0.1, checkpoint_every_n_steps=2, stall_timeout_seconds=10, **DDP)
+    wait_for(lambda: list((tmp_path / "stopped").glob(".checkpoints/*/step-*")), training)
+    stopped = time.monotonic()
+    os.kill(ranks_of(training)[1], signal.SIGSTOP)
+    assert not training.ended()
+    assert time.monotonic() - stopped < 60
+    assert re.search(
+        r"rank 1: got no sign of life for \d+ s, since \d{4}-.*, in the phase 'training', at step \d+; "
+        r"expected one within train_args.stall_timeout_seconds, 10 s",
+        training.said,
+    )
+
+
+@pytest.mark.exhaustive
+def test_ranks_that_do_not_advance_are_named_with_their_stacks(forked):
+    training = forked("hanging", slow=600, stall_timeout_seconds=8, **DDP)
+    assert not training.ended()
+    assert "ranks 0, 1: got no step and no other phase for" in training.said
+    assert "Stacks of rank 1:" in training.said
+    assert "in train_step" in training.said
