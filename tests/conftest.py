@@ -17,7 +17,7 @@ from polytrainer.executors.backends import triton_beside_tensorflow
 
 # fixtures, in tests/support
 pytest_plugins = [
-    "aten_calls", "boundary_cases", "comparisons", "keras_runs", "kubernetes_api", "lightning_trainings", "odd_names",
+    "aten_calls", "boundary_cases", "comparisons", "keras_runs", "kubernetes_api", "lightning_trainings", "odd_names", "own_loops",
     "results", "splits", "stores",
     "torch_fits", "trainings", "transforms",
 ]  # fmt: skip
