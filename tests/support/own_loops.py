@@ -45,7 +45,7 @@ def signatures(folder: Any) -> dict[str, tuple[Any, Any]]:
     import tensorflow as tf
 
     return {
-        name: (str(function.structured_input_signature), str(function.structured_outputs))
+        name: (function.structured_input_signature, function.structured_outputs)
         for name, function in tf.saved_model.load(str(folder)).signatures.items()
     }
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from polytrainer.executors.backends import own_loops
 from polytrainer.executors.backends.data_errors import first_batch_error
-from polytrainer.executors.backends.keras import formats, single_examples
+from polytrainer.executors.backends.keras import formats, inputs, single_examples
 from polytrainer.executors.backends.keras.trainer import KerasTrainer
 from polytrainer.executors.backends.own_loops import ModelExporter
 from polytrainer.executors.errors import PreflightError
@@ -125,6 +125,8 @@ class KerasExporter(ModelExporter, KerasTrainer):
         """
         if self._predict_fn is None:
             self._check_inputs(model)
+            if self.given_features is None and inputs.names(model):
+                self.give_only(inputs.names(model))
         batch = next(iter(self.input_fn(self.files(self.fn_args.eval_files), training=False)))
         features = batch[0] if isinstance(batch, tuple) else batch
         try:
