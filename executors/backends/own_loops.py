@@ -117,13 +117,14 @@ def record(fn_args: Any, exporter: BaseTrainer, framework: str, parity: Mapping[
         framework: As in the artifact's properties.
         parity: By format, how far what was written is from the model.
     """
-    fn_args.exported = TrainResult(
+    result = TrainResult(
         framework=framework,
         parity=dict(parity),
         label_key=exporter.label_key,
         serving_rows=exporter._num_served(parity),
     )
-    return fn_args.exported
+    fn_args.exported = result
+    return result
 
 
 def _remove_written(root: str) -> None:

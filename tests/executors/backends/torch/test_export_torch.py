@@ -31,7 +31,6 @@ LOOP = (
     + """
     def run_fn(fn_args):
         model = Model()
-        polytrainer.export_torch(fn_args, model, label_key="label")  # before the loop: do they fit each other?
         for features, label in polytrainer.torch_batches(fn_args, "train", "label"):
             nn.functional.cross_entropy(model(**features), label.flatten()).backward()
         polytrainer.export_torch(fn_args, model, label_key="label")
