@@ -46,6 +46,20 @@ def test_the_example_of_the_documentation_publishes_a_model(node, module_file, s
     assert [value.shape for value in served(f"{node.model.uri}/Format-Serving", raw).values()] == [(1, 3)]
 
 
+@pytest.mark.line
+def test_a_tuners_values_are_the_loops_own(loop_args, tmp_path):
+    """A trainer class takes them for arguments of its own, and refuses those that it does not have."""
+    from torch import nn
+
+    from polytrainer import export_torch, torch_batches
+
+    fn_args = loop_args(hyperparameters={"values": {"units": 3}}, test_results_dir=str(tmp_path / "results"))
+    features, _ = next(iter(torch_batches(fn_args, "eval", "label")))
+    assert features["x"].shape == (32, 2)
+    result = export_torch(fn_args, nn.Linear(2, 3), label_key="label", predict_fn=lambda model, given: model(given["x"]))
+    assert result.serving_rows == 41
+
+
 def test_what_a_run_fn_says_itself_counts_more_than_what_was_measured():
     measured = TrainResult(framework="pytorch", parity={"torch": 0.0, "onnx": 0.5}, label_key="y", serving_rows=4)
     own = TrainResult({"loss": 1.0}, steps=3, framework="jax", parity={"onnx": 0.25})
