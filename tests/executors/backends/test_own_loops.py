@@ -56,7 +56,9 @@ def test_a_tuners_values_are_the_loops_own(loop_args, tmp_path):
     fn_args = loop_args(hyperparameters={"values": {"units": 3}}, test_results_dir=str(tmp_path / "results"))
     features, _ = next(iter(torch_batches(fn_args, "eval", "label")))
     assert features["x"].shape == (32, 2)
-    result = export_torch(fn_args, nn.Linear(2, 3), label_key="label", predict_fn=lambda model, given: model(given["x"]))
+    result = export_torch(
+        fn_args, nn.Linear(2, 3), label_key="label", predict_fn=lambda model, given: model(given["x"])
+    )
     assert result.serving_rows == 41
 
 
