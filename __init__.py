@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from polytrainer.components.model_comparator import ModelComparator
     from polytrainer.components.trainer import Trainer
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
+    from polytrainer.executors.backends.keras.export_keras import export_keras
     from polytrainer.executors.backends.keras.trainer import KerasTrainer
+    from polytrainer.executors.backends.torch.export_torch import export_torch
     from polytrainer.executors.backends.torch.features import Features
     from polytrainer.executors.backends.torch.reading import torch_batches
     from polytrainer.executors.backends.torch.trainer import TorchTrainer
@@ -49,6 +51,8 @@ __all__ = [
     "Trainer",
     "TrainerResources",
     "Vocabulary",
+    "export_keras",
+    "export_torch",
     "torch_batches",
     "write_test_results",
 ]
@@ -79,6 +83,8 @@ _HOMES = {
     "Trainer": "polytrainer.components.trainer",
     "TrainerResources": "polytrainer.proto.resources",
     "Vocabulary": "polytrainer.executors.data.encoders",
+    "export_keras": "polytrainer.executors.backends.keras.export_keras",
+    "export_torch": "polytrainer.executors.backends.torch.export_torch",
     "torch_batches": "polytrainer.executors.backends.torch.reading",
     "write_test_results": "polytrainer.executors.test_results.public",
 }

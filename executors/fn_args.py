@@ -15,6 +15,7 @@ from polytrainer.executors import examples_lineage
 from polytrainer.executors.checkpoints import data_signature, fingerprint
 from polytrainer.executors.data.files import matching_files
 from polytrainer.executors.inputs import read_hyperparameters, read_num_examples
+from polytrainer.executors.result import TrainResult
 from polytrainer.proto import args, keys
 from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
@@ -46,6 +47,7 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
         examples_are: "raw" or "transformed", where the artifacts of the examples tell; else None.
         raw_eval_files: File patterns of the raw examples of which Transform made those of `eval_args.splits`: on these
             the trainer classes compare the served model with the trained one. Empty where they are not known.
+        exported: What `polytrainer.export_torch` or `export_keras` has measured; None where neither was called.
     """
 
     train_args: TrainArgs = attr.ib(default=None)
@@ -59,6 +61,7 @@ class FnArgs(fn_args_utils.FnArgs):  # type: ignore[misc]
     extra_inputs: dict[str, list[Artifact]] = attr.ib(factory=dict)
     examples_are: str | None = attr.ib(default=None)
     raw_eval_files: list[str] = attr.ib(factory=list)
+    exported: TrainResult | None = attr.ib(default=None)
 
 
 def resolve(

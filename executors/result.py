@@ -60,6 +60,13 @@ class TrainResult:
             return cls(metrics={name: value for name, value in numbers.items() if value is not None})
         return cls()
 
+    def completed(self, exported: TrainResult | None) -> TrainResult:
+        """The same with what was measured of the written model, where this does not say it itself."""
+        if exported is None:
+            return self
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        return TrainResult(**{**vars(exported), **said, "parity": {**exported.parity, **self.parity}})
+
 
 def _number(value: Any) -> float | None:
     """A Python or NumPy number, or a tensor of one element, as a float."""

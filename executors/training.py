@@ -25,7 +25,7 @@ def train(user_code: UserCode, fn_args: FnArgs) -> TrainResult:
             from polytrainer.executors.backends import estimator
 
             return estimator.train(user_code.function, fn_args)
-        return TrainResult.of(user_code.function(fn_args))
+        return TrainResult.of(user_code.function(fn_args)).completed(fn_args.exported)
     except SystemExit as error:
         got = f"a call of exit({error.code!r}) while training"
         raise TrainingError(Problem(user_code.location.shown, got, "a run_fn that returns, or raises")) from error

@@ -97,8 +97,18 @@ def parse(value: Message | Mapping[str, Any] | str | None, kind: type[Args]) -> 
     except json_format.ParseError as error:
         known = ", ".join(field.name for field in kind.DESCRIPTOR.fields)
         reason = str(error).splitlines()[0].strip(". ")
-        raise ValueError(f"not a valid {kind.__name__}: {reason}. Its fields are: {known}.") from error
+        text = f"not a valid {kind.__name__}: {reason}. Its fields are: {known}."
+        raise ValueError(" ".join([text, *_choices(kind)])) from error
     raise TypeError(f"expected {kind.__name__}, a dict or JSON, got {type(value).__name__}: {value!r}")
+
+
+def _choices(kind: type[Message]) -> list[str]:
+    """The values of each field that has only some, in words."""
+    return [
+        f"Values of {field.name}: {', '.join(value.name for value in field.enum_type.values if value.number)}."
+        for field in kind.DESCRIPTOR.fields
+        if field.enum_type
+    ]
 
 
 def resolve_aliases(train_args: TrainArgs) -> None:

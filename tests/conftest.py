@@ -18,7 +18,7 @@ from polytrainer.executors.backends import triton_beside_tensorflow
 # fixtures, in tests/support
 pytest_plugins = [
     "aten_calls", "boundary_cases", "comparisons", "keras_runs", "kubernetes_api", "lightning_trainings", "odd_names",
-    "results", "splits", "stores",
+    "own_loops", "results", "splits", "stores",
     "torch_fits", "trainings", "transforms",
 ]  # fmt: skip
 ROOT = Path(__file__).parents[1]

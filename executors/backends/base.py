@@ -116,6 +116,8 @@ class BaseTrainer:
     _FORMATS: tuple[str, ...] = (export_args.SAVED_MODEL, export_args.TORCH, export_args.ONNX, export_args.TFLITE)
     _KNOWS_ALL_ARGS = False
 
+    _SHOWN_AS: str | None = None  # what messages call a class that users do not name
+
     # what is worked out anew for each run
     _BOUND: tuple[str, ...] = (
         "schema",
@@ -314,7 +316,7 @@ class BaseTrainer:
             return feature_specs.with_defaults(self.transform_output.transformed_feature_spec(), self._defaults)
         if self._given_schema is None:
             got = "no schema, no transform graph, no feature_spec"
-            remedy = f"Trainer(schema=…), Trainer(transform_graph=…) or {type(self).__name__}(feature_spec={{…}})."
+            remedy = f"Trainer(schema=…), Trainer(transform_graph=…) or {self._shown_name}(feature_spec={{…}})."
             raise PreflightError([Problem("the features", got, "one of them", remedy)])
         return feature_specs.from_schema(self._given_schema, self._defaults)
 
@@ -353,11 +355,21 @@ class BaseTrainer:
         except ValueError as error:
             raise TrainingError(Problem("the serving signature", str(error), "a raw label of its own")) from error
 
+    @property
+    def not_given(self) -> set[str]:
+        """Names of the features that the model is not given: the label, and the weight of the examples."""
+        return {name for name in (self.label_key, self.weight_key) if name is not None}
+
     def files(self, patterns: Sequence[str]) -> list[str]:
         """The files behind patterns such as `fn_args.train_files`, sorted."""
         return data_files(patterns)
 
     # ---- inside
+
+    @property
+    def _shown_name(self) -> str:
+        """What messages call this trainer."""
+        return self._SHOWN_AS or type(self).__name__
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
         """Metrics of a split, where it is to be measured; and its test results, where somebody wants them."""
@@ -404,7 +416,7 @@ class BaseTrainer:
                 "features that may be raw or transformed: the transform graph takes and makes the same names and types"
             )
             remedy = (
-                f'{type(self).__name__}(examples_are="raw"), if it is still to be applied to them, else "transformed".'
+                f'{self._shown_name}(examples_are="raw"), if it is still to be applied to them, else "transformed".'
             )
             raise PreflightError([Problem("the examples", got, "examples_are", remedy)])
         return kind == RAW
@@ -483,7 +495,8 @@ class BaseTrainer:
     def _check_train_args(self) -> list[Problem]:
         """What is asked for that this framework does not have."""
         train_args = self.fn_args.train_args
-        own = next(kind.__name__ for kind in type(self).__mro__ if kind.__module__.startswith("polytrainer.executors."))
+        classes = (kind for kind in type(self).__mro__ if kind.__module__.startswith("polytrainer.executors."))
+        own = self._SHOWN_AS or next(classes).__name__
         known = {"precision": self._PRECISIONS, "strategy": self._STRATEGIES}
         problems = [
             Problem(f"train_args.{name}", repr(value), f"one of {', '.join(values)}, which are those of {own}")

@@ -48,7 +48,7 @@ def check(trainer: BaseTrainer) -> list[Problem]:
         return [Problem("examples_are", repr(trainer.examples_are), f"one of {', '.join(EXAMPLES_ARE)}")]
     if trainer.transform_output is None:
         kind = trainer.examples_are or getattr(trainer.fn_args, "examples_are", None)
-        return [_without_graph(type(trainer).__name__)] if kind == TRANSFORMED else []
+        return [_without_graph(trainer._shown_name)] if kind == TRANSFORMED else []
     if trainer._is_raw or not trainer.raw_rows:
         return []
     files = trainer.files(trainer.fn_args.eval_files or trainer.fn_args.train_files)

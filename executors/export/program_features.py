@@ -38,7 +38,7 @@ class ProgramFeatures:
         Args:
             between: Of the trainer.
             stored_spec: How the examples that were trained on are parsed, label and weight included.
-            not_taken: Names of those that the model does not take: the label, and the weight of the examples.
+            not_taken: Names of those that the model is not given: the label, the weight of the examples, and the like.
             encoders: For features of words, by name.
             is_raw: Whether those examples were still to be transformed.
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polytrainer.proto import args
-from polytrainer.proto.trainer_pb2 import EvalArgs, TrainArgs
+from polytrainer.proto.trainer_pb2 import EvalArgs, ExportArgs, TrainArgs
 
 pytestmark = pytest.mark.unit
 
@@ -43,6 +43,11 @@ def test_an_unknown_field_is_named_together_with_the_known_ones():
 def test_a_value_of_the_wrong_type_is_named():
     with pytest.raises(ValueError, match="num_steps"):
         args.parse('{"num_steps": "many"}', TrainArgs)
+
+
+def test_a_format_that_is_none_is_named_together_with_those_there_are():
+    with pytest.raises(ValueError, match=r"TFJS.*formats: SAVED_MODEL, TORCH, ONNX, TFLITE\."):
+        args.parse({"formats": ["TFJS"]}, ExportArgs)
 
 
 def test_text_that_is_not_json_is_refused():

@@ -45,7 +45,7 @@ def _features(trainer: KerasTrainer, model: Any) -> list[str]:
     """Names of the features that the model takes: a functional one's inputs; of any other, all."""
     from polytrainer.executors.backends.keras.trainer import KerasTrainer
 
-    features = set(trainer.feature_spec) - {trainer.label_key, trainer.weight_key}
+    features = set(trainer.feature_spec) - trainer.not_given
     if set(inputs.names(model)) <= features and type(trainer).predict_fn is KerasTrainer.predict_fn:
         return sorted(inputs.names(model)) or sorted(features)
     return sorted(features)

@@ -387,7 +387,7 @@ class KerasTrainer(BaseTrainer):
     def _check_inputs(self, model: Any) -> None:
         """Names the inputs of a functional model that no feature is for, before Keras says less."""
         wanted = getattr(model, "input", None) if not isinstance(model, tf.keras.Sequential) else None
-        features = set(self.feature_spec) - {self.label_key, self.weight_key}
+        features = set(self.feature_spec) - self.not_given
         missing = sorted(set(wanted) - features) if isinstance(wanted, Mapping) else []
         if missing:
             remedy = f"There are {sorted(features)}."

@@ -118,7 +118,7 @@ def _is_mapping(annotation: Any) -> bool:
 
 def _parameters(model: Callable[..., Any]) -> Parameters | None:
     """What `forward` takes, less self; None where nothing says so (a scripted module, a C function)."""
-    inner = _inner(model)
+    inner = inner_module(model)
     function = inner.forward if isinstance(inner, nn.Module) else inner
     try:
         signature = inspect.signature(function)
@@ -134,7 +134,7 @@ def _parameters(model: Callable[..., Any]) -> Parameters | None:
     }
 
 
-def _inner(model: Any) -> Any:
+def inner_module(model: Any) -> Any:
     """The module in its wrappers: torch.compile's `_orig_mod`, and `module` where forward says nothing itself."""
     while isinstance(model, nn.Module):
         inner = getattr(model, "_orig_mod", None) or (getattr(model, "module", None) if _is_opaque(model) else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from polytrainer.executors.backends.torch.trainer import TorchTrainer
@@ -31,7 +32,9 @@ def torch_batches(fn_args: Any, split: str, label_key: str | None = None, **opti
         PreflightError: If the label or the features do not fit the examples.
     """
     trainer = TorchTrainer(label_key, **options)
-    trainer.bind(fn_args)
+    told = copy.copy(fn_args)
+    told.hyperparameters, told.test_results_dir = None, None  # a Tuner's values and test results are the loop's own
+    trainer.bind(told)
     if split in fn_args.train_args.splits:
         return trainer.train_batches  # type: ignore[no-any-return]
     patterns = {**fn_args.eval_split_files, **fn_args.test_files}

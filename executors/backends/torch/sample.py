@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,7 @@ class Sample:
 
     def __init__(self, trainer: TorchHooks):
         self._trainer = trainer
-        sources = [*trainer.eval_batches.values(), trainer.train_batches]
+        sources = _splits(trainer)
         self.batch: Any = next((found for source in sources if (found := _first_rows(source)) is not None), None)
         if self.batch is None:
             raise PreflightError([Problem("input_fn", "no batch", "batches with examples")])
@@ -50,14 +52,32 @@ class Sample:
         Raises:
             PreflightError: If the model does not take the features, or the loss the outputs and the label.
         """
-        trainer, batch = self._trainer, self.batch
-        features, _, _ = trainer.batch_parts(batch)
         self._check_weights()
+        with self._clear_errors(), torch.no_grad(), evaluating(model):
+            self.outputs = self._predict(model)
+            self._check_class_weights()
+            self._find_loss()
+        self._trainer.metrics_fn()
+
+    def call(self, model: nn.Module) -> None:
+        """Calls a model once, without a loss.
+
+        Raises:
+            PreflightError: If it does not take the features.
+        """
+        with self._clear_errors(), torch.no_grad(), evaluating(model):
+            self.outputs = self._predict(model)
+
+    def _predict(self, model: nn.Module) -> Any:
+        features, _, _ = self._trainer.batch_parts(self.batch)
+        return self._trainer.predict_fn(model, features)
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        """Says of an error of a model or a loss what they were called with."""
+        features, _, _ = self._trainer.batch_parts(self.batch)
         try:
-            with torch.no_grad(), evaluating(model):
-                self.outputs = trainer.predict_fn(model, features)
-                self._check_class_weights()
-                self._find_loss()
+            yield
         except PreflightError:
             raise
         except ValueError as error:  # ours say it all
@@ -69,7 +89,6 @@ class Sample:
                 "A forward whose parameters have names of features gets these, any other gets all of them as a dict."
             )
             raise PreflightError([Problem("the model", got, expected, remedy)]) from error
-        trainer.metrics_fn()
 
     @cached_property
     def loss(self) -> losses.Loss:
@@ -190,6 +209,12 @@ def _is_text(value: Any) -> bool:
         if isinstance(value, torch.Tensor):
             return bool(value.dtype == torch.uint8)
     return False
+
+
+def _splits(trainer: TorchHooks) -> Iterator[Any]:
+    """Batches of each split; those that are trained on last, and not made where nobody needs them."""
+    yield from trainer.eval_batches.values()
+    yield trainer.train_batches
 
 
 def _first_rows(batches: Any) -> Any:

@@ -64,10 +64,17 @@ def whole_model(engine: Engine) -> nn.Module:
         whole = engine.trainer.new_model()
         whole.load_state_dict(weights)
     else:
-        compiled, plain._compiled_call_impl = plain._compiled_call_impl, None  # what is compiled cannot be copied
-        whole = copy.deepcopy(plain)
-        plain._compiled_call_impl = compiled
+        whole = copied(plain)
     return whole.to("cpu")
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model; what `compile` made of it is not among it, as it cannot be copied."""
+    compiled, model._compiled_call_impl = model._compiled_call_impl, None
+    try:
+        return copy.deepcopy(model)
+    finally:
+        model._compiled_call_impl = compiled
 
 
 def export(trainer: TorchTrainer, model: nn.Module) -> torch.export.ExportedProgram:

@@ -98,8 +98,7 @@ def program_features(trainer: TorchTrainer) -> ProgramFeatures:
     between = trainer.interface()
     if between.transform is not None:
         trainer._transform_layer = between.transform  # the one that is saved
-    not_taken = [name for name in (trainer.label_key, trainer.weight_key) if name is not None]
-    return ProgramFeatures(between, trainer._stored_spec, not_taken, trainer.encoders, is_raw=trainer._is_raw)
+    return ProgramFeatures(between, trainer._stored_spec, trainer.not_given, trainer.encoders, is_raw=trainer._is_raw)
 
 
 def save(trainer: TorchTrainer, predictor: nn.Module, program: torch.export.ExportedProgram) -> float:
