@@ -135,6 +135,8 @@ def test_the_run_is_written_down(keras_node):
     with Path(keras_node.model_run.uri, "logs", "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert [float(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.05, 0.05, 0.05])
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(rows[0])
     assert list(Path(keras_node.model_run.uri, "logs").glob("*/events.out.tfevents.*"))
     properties = keras_node.model.mlmd_artifact.custom_properties
