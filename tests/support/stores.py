@@ -15,6 +15,7 @@ MODULE = """
     import json
     import tensorflow as tf
     from polytrainer import TrainResult
+    from polytrainer.executors.run_record import write_state
 
     def run_fn(fn_args):
         if (fn_args.custom_config or {}).get("fails"):
@@ -23,6 +24,10 @@ MODULE = """
         module.double = tf.function(lambda x: {"y": 2.0 * x}, input_signature=[tf.TensorSpec([None], tf.float32)])
         tf.saved_model.save(module, fn_args.serving_model_dir, signatures={"serving_default": module.double})
         steps = fn_args.train_steps
+        write_state(fn_args.model_run_dir, {
+            "timings": {"training": 2.0 * steps, "evaluation": 1.5, "export": 0.25},
+            "arguments": {"color": "'red'", "size": repr(steps)},
+        })
         return TrainResult(
             {"accuracy": 1 - 1 / steps, "loss": float("nan"), "test.accuracy": 0.25, "spread": 1.0 / steps},
             steps=steps,
@@ -53,7 +58,7 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     module.write_text(dedent(MODULE))
 
     def train(kind: type[Any], steps: int, node: str = "", cache: bool = False, **told: Any) -> int:
-        importer = _examples(root / "examples")
+        importer = examples_importer(root / "examples")
         trainer = kind(
             module_file=str(module),
             examples=importer.outputs["result"],
@@ -84,7 +89,7 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     )
 
 
-def _examples(uri: Path) -> Any:
+def examples_importer(uri: Path) -> Any:
     """A node that brings Examples of the splits train and eval."""
     import tensorflow as tf
     from tfx import v1 as tfx
