@@ -14,6 +14,7 @@ from tfx.types import BaseChannel, Channel
 from tfx.types.component_spec import ComponentSpec
 from tfx.utils import json_utils
 
+from polytrainer.components import notebook
 from polytrainer.components.lineage import raw_examples_behind
 from polytrainer.components.spec import TrainerSpec, with_extra_inputs, with_results_as_examples
 from polytrainer.executors.generic_executor import GenericExecutor
@@ -176,6 +177,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         )
         super().__init__(spec=spec, custom_executor_spec=custom_executor_spec)
         self.resources = _checked_resources(resources)
+        notebook.register_visualizations()
 
         from tfx.components.util import udf_utils  # brings all of tfx.components, TensorFlow included, with it
 
