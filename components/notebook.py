@@ -7,7 +7,6 @@ import html
 import os
 from typing import Any
 
-from tfx.dsl.io import fileio
 from tfx.types import Artifact
 
 TRAINING_PAGE, COMPARISON_PAGE = "report.html", "comparison.html"
@@ -61,6 +60,8 @@ def register_visualizations() -> None:
 
 def _iframe(artifact: Artifact, name: str) -> str | None:
     """A page in a frame of its own, so that its style is not the notebook's, and it runs nothing; None without one."""
+    from tfx.dsl.io import fileio
+
     path = os.path.join(artifact.uri, name)
     if not fileio.exists(path):
         return None

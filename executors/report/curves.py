@@ -51,7 +51,7 @@ def curves(rows: Sequence[Row], best_step: int | None, *, all_of_evaluations: bo
 
 def _metric_of(column: str, of_evaluations: bool) -> tuple[str, str]:
     if not column.startswith(_VALIDATION):
-        return column, "evaluation" if of_evaluations else "training"
+        return column, "evaluation" if of_evaluations and not is_learning_rate(column) else "training"
     split, dot, metric = column.removeprefix(_VALIDATION).rpartition(".")
     return metric, f"evaluation of {split}" if dot else "evaluation"
 

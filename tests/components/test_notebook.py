@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-pytestmark = [pytest.mark.line, pytest.mark.newest]
+pytestmark = pytest.mark.line
 
 MODULE = """
     import tensorflow as tf

@@ -135,4 +135,5 @@ def learning_rates(optimizers: Iterable[Any]) -> dict[str, float]:
     return {
         f"{LEARNING_RATE}_{number}" if number else LEARNING_RATE: float(group["lr"])
         for number, group in enumerate(groups)
+        if group.get("lr") is not None  # as of an optimizer that chooses its own
     }
