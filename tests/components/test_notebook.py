@@ -41,23 +41,28 @@ def shell():
 def notebook(shell, tmp_path_factory):
     """A Trainer that an InteractiveContext has run; `shown(channel)` returns what `context.show` displays."""
     from IPython.utils.capture import capture_output
-    from stores import examples_importer
+    from stores import write_examples
     from tfx import v1 as tfx
+    from tfx.orchestration import metadata
     from tfx.orchestration.experimental.interactive.interactive_context import InteractiveContext
+    from tfx.types import standard_artifacts
 
     from polytrainer import Trainer
 
     root = tmp_path_factory.mktemp("notebook")
     (root / "notebook_module.py").write_text(dedent(MODULE))
-    importer = examples_importer(root / "examples")
+    context = InteractiveContext(pipeline_name="notebook", pipeline_root=str(root / "pipeline"))
+    examples = standard_artifacts.Examples()
+    examples.uri, examples.split_names = str(root / "examples"), '["train", "eval"]'
+    write_examples(root / "examples")
+    with metadata.Metadata(context.metadata_connection_config) as store:
+        store.publish_artifacts([examples])
     trainer = Trainer(
         module_file=str(root / "notebook_module.py"),
-        examples=importer.outputs["result"],
+        examples=tfx.dsl.Channel(type=standard_artifacts.Examples).set_artifacts([examples]),
         train_args=tfx.proto.TrainArgs(num_steps=1),
         eval_args=tfx.proto.EvalArgs(num_steps=1),
     )
-    context = InteractiveContext(pipeline_name="notebook", pipeline_root=str(root / "pipeline"))
-    context.run(importer)
     context.run(trainer)
 
     def shown(channel):

@@ -58,7 +58,7 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     module.write_text(dedent(MODULE))
 
     def train(kind: type[Any], steps: int, node: str = "", cache: bool = False, **told: Any) -> int:
-        importer = examples_importer(root / "examples")
+        importer = _examples(root / "examples")
         trainer = kind(
             module_file=str(module),
             examples=importer.outputs["result"],
@@ -89,10 +89,21 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     )
 
 
-def examples_importer(uri: Path) -> Any:
+def _examples(uri: Path) -> Any:
     """A node that brings Examples of the splits train and eval."""
-    import tensorflow as tf
     from tfx import v1 as tfx
+
+    write_examples(uri)
+    return tfx.dsl.Importer(
+        source_uri=str(uri),
+        artifact_type=tfx.types.standard_artifacts.Examples,
+        properties={"split_names": '["train", "eval"]'},
+    ).with_id("examples")
+
+
+def write_examples(uri: Path) -> None:
+    """An example of each of the splits train and eval, as TFX has them on disk."""
+    import tensorflow as tf
 
     for split in ("train", "eval"):
         folder = uri / f"Split-{split}"
@@ -103,8 +114,3 @@ def examples_importer(uri: Path) -> Any:
                 feature = tf.train.Feature(float_list=tf.train.FloatList(value=[1.0]))
                 example = tf.train.Example(features=tf.train.Features(feature={"x": feature}))
                 writer.write(example.SerializeToString())
-    return tfx.dsl.Importer(
-        source_uri=str(uri),
-        artifact_type=tfx.types.standard_artifacts.Examples,
-        properties={"split_names": '["train", "eval"]'},
-    ).with_id("examples")
