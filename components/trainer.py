@@ -39,7 +39,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
 
     Outputs:
         model: `standard_artifacts.Model`, the serving model in `Format-Serving`, the eval model, where there is one, in
-            `Format-TFMA`. Its custom properties say framework, version, user code hash, steps, seconds and metrics.
+            `Format-TFMA`. Its custom properties say framework, version, user code hash, steps, seconds, metrics, the
+            arguments of the trainer's constructor, tuned values and the base model.
         model_run: `standard_artifacts.ModelRun`, logs and whatever else the user's code leaves.
         test_results: `polytrainer.TestResults`, what the model says of each held-out example: a split for each of
             `EvalArgs.test_splits`, or of `EvalArgs.splits` without them; none where a plain `run_fn` wrote none. With

@@ -70,7 +70,10 @@ def notebook(shell, tmp_path_factory):
             context.show(channel)
         return "".join(str(output.data.get("text/html", "")) for output in captured.outputs)
 
-    return SimpleNamespace(trainer=trainer, shown=shown, root=root)
+    def begin_another():
+        InteractiveContext(pipeline_name="other", pipeline_root=str(root / "other"))
+
+    return SimpleNamespace(trainer=trainer, shown=shown, root=root, begin_another=begin_another)
 
 
 def channel_of(folder, **files):
@@ -97,6 +100,8 @@ def test_the_page_of_a_comparison_is_shown(notebook):
     shown = notebook.shown(channel)
     assert '<p title="it\'s">keras is the best</p>' in unescape(shown)
     assert "<p" not in shown
+    notebook.begin_another()  # which registers TFX's own visualizations
+    assert notebook.shown(channel) == shown
 
 
 def test_what_an_evaluator_has_written_is_shown_as_tfx_shows_it(notebook, monkeypatch):

@@ -143,6 +143,8 @@ def test_the_run_is_written_down(keras_node):
     assert properties["framework"].string_value == "keras"
     assert properties["train_steps"].int_value == 6
     assert properties["metric.accuracy"].double_value == told["metrics"]["accuracy"]
+    assert properties["argument.rate"].string_value == "0.05"
+    assert properties["seconds.training"].double_value == told["timings"]["training"]
 
 
 def test_the_banner_and_plain_lines_of_progress_are_printed(keras_node, capsys):
