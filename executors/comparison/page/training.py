@@ -12,10 +12,15 @@ from polytrainer.executors.report.page import Block, Table, Text
 def trained_with(found: Found) -> Sequence[Block]:
     """A table with a column for each model."""
     models = found.document["models"]
+    of_classes = [name for name, model in models.items() if model.get("arguments")]  # a plain run_fn differs in nothing
     rows = {
         "base model": {name: model.get("base_model") for name, model in models.items()},
         **_rows(models, "hyperparameters", "tuned: "),
-        **{name: row for name, row in _rows(models, "arguments", "").items() if len(set(row.values())) > 1},
+        **{
+            name: row
+            for name, row in _rows(models, "arguments", "").items()
+            if len({row[model] for model in of_classes}) > 1
+        },
     }
     table = [[name, *row.values()] for name, row in rows.items() if any(row.values())]
     if not table:
