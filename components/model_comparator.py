@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from tfx.dsl.components.base import base_beam_component, base_node, executor_spec
 from tfx.types import BaseChannel, Channel
 
+from polytrainer.components import notebook
 from polytrainer.components.comparator_spec import RESULTS_TYPES, ModelComparatorSpec, check_names, with_candidates
 from polytrainer.executors.comparison.executor import ModelComparatorExecutor
 from polytrainer.proto import args as args_lib
@@ -91,6 +92,7 @@ class ModelComparator(base_beam_component.BaseBeamComponent):  # type: ignore[mi
             spec_class = with_candidates(self.SPEC_CLASS, types, results.type)
         outputs = {key: Channel(type=parameter.type) for key, parameter in spec_class.OUTPUTS.items()}
         super().__init__(spec=spec_class(**{keys.COMPARATOR_ARGS: checked}, **inputs, **outputs))
+        notebook.register_visualizations()
 
 
 def _checked(args: Message | Mapping[str, Any] | str) -> ComparatorArgs:

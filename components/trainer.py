@@ -14,6 +14,7 @@ from tfx.types import BaseChannel, Channel
 from tfx.types.component_spec import ComponentSpec
 from tfx.utils import json_utils
 
+from polytrainer.components import notebook
 from polytrainer.components.lineage import raw_examples_behind
 from polytrainer.components.spec import TrainerSpec, with_extra_inputs, with_results_as_examples
 from polytrainer.executors.generic_executor import GenericExecutor
@@ -38,7 +39,8 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
 
     Outputs:
         model: `standard_artifacts.Model`, the serving model in `Format-Serving`, the eval model, where there is one, in
-            `Format-TFMA`. Its custom properties say framework, version, user code hash, steps, seconds and metrics.
+            `Format-TFMA`. Its custom properties say framework, version, user code hash, steps, seconds, metrics, the
+            arguments of the trainer's constructor, tuned values and the base model.
         model_run: `standard_artifacts.ModelRun`, logs and whatever else the user's code leaves.
         test_results: `polytrainer.TestResults`, what the model says of each held-out example: a split for each of
             `EvalArgs.test_splits`, or of `EvalArgs.splits` without them; none where a plain `run_fn` wrote none. With
@@ -176,6 +178,7 @@ class Trainer(base_component.BaseComponent):  # type: ignore[misc]
         )
         super().__init__(spec=spec, custom_executor_spec=custom_executor_spec)
         self.resources = _checked_resources(resources)
+        notebook.register_visualizations()
 
         from tfx.components.util import udf_utils  # brings all of tfx.components, TensorFlow included, with it
 

@@ -100,11 +100,11 @@ def resolve(
         name: artifacts for key, artifacts in input_dict.items() if (name := keys.extra_input_name(key))
     }
     result.examples_are = examples_lineage.examples_are(input_dict)
-    result.raw_eval_files = _raw_patterns(input_dict, result.eval_args.splits)
+    result.raw_eval_files = raw_patterns(input_dict, result.eval_args.splits)
     return result
 
 
-def _raw_patterns(input_dict: Artifacts, splits: Iterable[str]) -> list[str]:
+def raw_patterns(input_dict: Artifacts, splits: Iterable[str]) -> list[str]:
     """Patterns of the files of some splits of the raw examples; of those splits that all of their artifacts have."""
     artifacts = input_dict.get(keys.RAW_EXAMPLES) or []
     return [

@@ -51,6 +51,7 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         from polytrainer.executors.checkpoint_lock import locked
         from polytrainer.executors.checkpoints import remove_checkpoints
         from polytrainer.executors.distributed import ranks
+        from polytrainer.executors.provenance import Provenance
         from polytrainer.executors.report.node import write_node_report
         from polytrainer.executors.termination import Termination
 
@@ -76,6 +77,7 @@ class GenericExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             models = verify.verify(fn_args) if is_chief else []
             for key in (keys.MODEL, keys.MODEL_RUN):
                 publish.describe(output_dict[key][0], result, user_code, models, seconds)
+                Provenance.of_training(fn_args).write(output_dict[key][0])
             for artifact in output_dict.get(keys.TEST_RESULTS, []):
                 publish.describe_test_results(artifact)
             if is_chief:

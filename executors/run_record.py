@@ -13,6 +13,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+LEARNING_RATE = "learning_rate"
+_POSITION = ("step", "epoch")
+
+
+def metrics_of(row: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a row of a training's history: all but where it was measured and at which learning rate.
+
+    Args:
+        row: Has `step` and `epoch`, and `learning_rate` (`learning_rate_1` and so on of further parameter groups).
+    """
+    return {name: value for name, value in row.items() if name not in _POSITION and not is_learning_rate(name)}
+
+
+def is_learning_rate(column: str) -> bool:
+    """Whether a column of a training's history holds the learning rate of a parameter group."""
+    number = column.removeprefix(LEARNING_RATE)
+    return not number or (number != column and number.startswith("_") and number[1:].isdecimal())
+
 
 def write_csv(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes all rows; a column for each name that any of them has.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from polytrainer.executors import code_fingerprint
 from polytrainer.executors.errors import UserCodeError
 from polytrainer.proto import keys
 from polytrainer.proto.problems import Problem
@@ -62,12 +62,8 @@ class Location:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over names and contents of the sources, in hex."""
-        digest = hashlib.sha256()
-        for name, content in sorted(self.sources.items()):
-            for part in (name.encode(), content):
-                digest.update(len(part).to_bytes(8, "big") + part)
-        return digest.hexdigest()
+        """SHA-256 over the module's own source and those of the siblings that it imports, in hex."""
+        return code_fingerprint.fingerprint(self.file.name if self.file else "", self.sources)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from polytrainer.executors import properties
+from polytrainer.executors.provenance import Provenance
 from polytrainer.pipelines.errors import MetadataError
 from polytrainer.proto import keys
 from polytrainer.proto.problems import Problem
@@ -58,6 +59,7 @@ class Run:
         model_run_uri: Where its logs and its report are; likewise.
         test_results_uri: Where what the model says of the held-out examples is; likewise.
         arguments: What the node was told, by name: `train_args`, `custom_config`, …; JSON is decoded.
+        provenance: Arguments of the trainer's constructor, tuned values, base model, seconds by phase.
     """
 
     id: int
@@ -83,6 +85,7 @@ class Run:
     model_run_uri: str | None
     test_results_uri: str | None
     arguments: Mapping[str, Any]
+    provenance: Provenance
 
     @property
     def shown(self) -> str:
@@ -188,6 +191,7 @@ def _run(store: MetadataStore, execution: mlmd.Execution) -> Run:
         model_run_uri=_uri(model_run),
         test_results_uri=_uri(outputs.get(keys.TEST_RESULTS)),
         arguments={name: _decoded(value) for name, value in sorted(arguments.items())},
+        provenance=Provenance.of_properties(told),
     )
 
 

@@ -13,6 +13,7 @@ from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from polytrainer.executors.checkpoints import check_variables
+from polytrainer.executors.run_record import LEARNING_RATE
 
 _BEST, _STEP = "best", re.compile(r"step-(\d+)")
 _KEPT = 2  # the best one, and the one before: what was best at the checkpoint before the newest
@@ -29,6 +30,23 @@ def variables(checkpoint: str) -> Iterator[tuple[str, Any]]:
     for name, dtype in reader.get_variable_to_dtype_map().items():
         if dtype.is_floating:
             yield name, reader.get_tensor(name)
+
+
+def learning_rates(checkpoint: str) -> dict[str, float]:
+    """The learning rates that a checkpoint has: `learning_rate`, and `learning_rate_1`, … of further optimizers.
+
+    Keras's optimizers keep them as a variable; those of `tf.compat.v1.train`, and those that follow a schedule, do not.
+    One that decays with the steps is left out: its variable is the rate of the first step.
+    """
+    reader = tf.train.load_checkpoint(checkpoint)
+    names = sorted(name for name in reader.get_variable_to_shape_map() if name.endswith(f"/{LEARNING_RATE}"))
+    decays = [f"{name.removesuffix(LEARNING_RATE)}decay" for name in names]
+    rates = [
+        float(reader.get_tensor(name))
+        for name, decay in zip(names, decays, strict=True)
+        if not (reader.has_tensor(decay) and float(reader.get_tensor(decay)))
+    ]
+    return {f"{LEARNING_RATE}_{number}" if number else LEARNING_RATE: rate for number, rate in enumerate(rates)}
 
 
 def newest_readable_step(folder: str) -> int:

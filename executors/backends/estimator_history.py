@@ -12,7 +12,7 @@ from tensorflow.io import gfile
 
 from polytrainer.executors.backends.estimator_checkpoints import BestCheckpoints
 from polytrainer.executors.monitors import ModelSelection
-from polytrainer.executors.run_record import write
+from polytrainer.executors.run_record import metrics_of, write
 
 _HISTORY, _STATE = "evaluations.jsonl", "course.json"
 
@@ -37,7 +37,7 @@ class EvaluationHistory:
     either known with all that follows from it, or is made again.
 
     Attributes:
-        rows: Metrics by name, with the `step`, one for each evaluation.
+        rows: Metrics by name, with step, epoch and learning rates, one for each evaluation.
         state: What follows from them.
     """
 
@@ -71,15 +71,18 @@ class EvaluationHistory:
         """Whether the last evaluation was at a step."""
         return bool(self.rows) and self.rows[-1]["step"] == step
 
-    def add(self, step: int, metrics: Mapping[str, float], checkpoint: str) -> None:
+    def add(
+        self, step: int, metrics: Mapping[str, float], checkpoint: str, recorded: Mapping[str, float] | None = None
+    ) -> None:
         """Takes an evaluation into account.
 
         Args:
             step: Of the training.
             metrics: Of the evaluation.
             checkpoint: What was evaluated.
+            recorded: What else the row has: epoch and learning rates.
         """
-        row = {"step": step, **metrics}
+        row = {"step": step, **(recorded or {}), **metrics}
         self._update(row)
         if self.is_best(step):
             self._best.copy(checkpoint, step)
@@ -100,7 +103,7 @@ class EvaluationHistory:
 
     def _update(self, row: Mapping[str, float]) -> None:
         self.state.step = int(row["step"])
-        self._selection.update(self.state, {name: value for name, value in row.items() if name != "step"})
+        self._selection.update(self.state, metrics_of(row))
 
     def _check_best(self) -> None:
         """Forgets a best checkpoint that is not there, or is damaged: the next evaluation is compared with none."""

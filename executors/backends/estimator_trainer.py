@@ -129,7 +129,7 @@ class EstimatorTrainer(BaseTrainer):
         with self.timings.of(timings.EVALUATION):
             metrics = self.evaluate(estimator, self.files(self.fn_args.eval_files))
         if not history:  # without evaluations while training, this one is the history
-            history.append({"step": steps, **metrics})
+            history.append({"step": steps, **self._epoch_and_learning_rates(estimator, steps), **metrics})
             self._metrics_csv().write(history)
         with self.timings.of(timings.TEST):
             metrics.update(self.test_fn(estimator))
@@ -154,7 +154,9 @@ class EstimatorTrainer(BaseTrainer):
         while True:
             if self._is_evaluated_at(step) and not history.has_evaluation(step):
                 with Termination.exits_at_once(step):
-                    history.add(step, self._evaluate_while_training(estimator), estimator.latest_checkpoint())
+                    metrics = self._evaluate_while_training(estimator)
+                    recorded = self._epoch_and_learning_rates(estimator, step)
+                    history.add(step, metrics, estimator.latest_checkpoint(), recorded)
             metrics_csv.write(history.rows)
             if step >= schedule.total_steps or history.state.stopped:
                 break
@@ -290,6 +292,11 @@ class EstimatorTrainer(BaseTrainer):
 
     def _metrics_csv(self) -> MetricsCsv:
         return MetricsCsv(os.path.join(self.fn_args.model_run_dir, "logs", "metrics.csv"))
+
+    def _epoch_and_learning_rates(self, estimator: Any, step: int) -> dict[str, float]:
+        """What a row of the history has beside the metrics of an evaluation of the newest checkpoint."""
+        rates = estimator_checkpoints.learning_rates(estimator.latest_checkpoint())
+        return {"epoch": step / self.schedule.steps_per_epoch, **rates}
 
     def _is_evaluated_at(self, step: int) -> bool:
         """Whether there is an evaluation after a step, with early stopping."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -109,6 +109,23 @@ def were_made_of(graph: TransformGraph, files: Sequence[str], raw_rows: Sequence
     raw = _parsed(raw_rows[:_FOUND_AMONG], graph.raw_spec)
     stored = _parsed(_searched(files), graph.spec)
     return raw is not None and stored is not None and _num_found(_made(graph, raw), stored) > 0
+
+
+def matching_rows(graph: TransformGraph, rows: Sequence[bytes], raw_rows: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Pairs of places (row, raw row) where the graph makes of a raw example what a transformed row holds.
+
+    Args:
+        graph: The transform graph; only the features of its `spec` are compared.
+        rows: Serialized transformed examples.
+        raw_rows: Serialized raw examples.
+    """
+    stored, raw = _parsed(rows, graph.spec), _parsed(raw_rows, graph.raw_spec)
+    if stored is None or raw is None:
+        return
+    numbers = _numbers(_made(graph, raw))
+    for place, row in enumerate(_numbers(stored)):
+        for raw_place in np.flatnonzero(_rows_equal(numbers, row)):
+            yield place, int(raw_place)
 
 
 def _kind_by_raw_rows(graph: TransformGraph, files: Sequence[str], raw_rows: Sequence[bytes]) -> str | None:

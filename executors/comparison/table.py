@@ -9,6 +9,7 @@ from polytrainer.executors.comparison import slicing, statistics
 from polytrainer.executors.comparison.checks import Checked
 from polytrainer.executors.comparison.decision import Values, Verdict
 from polytrainer.executors.comparison.participants import Participant
+from polytrainer.executors.provenance import Provenance
 from polytrainer.proto import comparator_args
 from polytrainer.proto.comparator_keys import BASELINE
 from polytrainer.proto.comparator_pb2 import ComparatorArgs
@@ -94,10 +95,23 @@ def document(
         "rows": known.rows,
         "class_names": {str(number): word for number, word in known.class_names.items()},
         "models": {
-            each.name: {"uri": each.model.uri, "id": each.model.id, "test_results": each.results.uri}
+            each.name: {
+                "uri": each.model.uri,
+                "id": each.model.id,
+                "test_results": each.results.uri,
+                **_trained_with(Provenance.of_artifact(each.model)),
+            }
             for each in compared
         },
         "candidates": candidates,
+    }
+
+
+def _trained_with(provenance: Provenance) -> dict[str, Any]:
+    return {
+        "arguments": dict(provenance.arguments),
+        "hyperparameters": dict(provenance.hyperparameters),
+        "base_model": provenance.base_model or None,
     }
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from polytrainer.executors.report import figures
 from polytrainer.executors.report.page import Block, Figure, Figures, Legend, Text
+from polytrainer.executors.run_record import is_learning_rate
 
 Row = Mapping[str, float]
 _VALIDATION = "val_"
-_BESIDE = ("step", "epoch")
 _MOST_FIGURES, _MOST_POINTS = 18, 1000
 
 
@@ -34,10 +34,11 @@ def curves(rows: Sequence[Row], best_step: int | None, *, all_of_evaluations: bo
         all_of_evaluations: Whether all metrics are those of evaluations, whatever they are called.
     """
     metrics: dict[str, dict[str, str]] = {}
-    for column in dict.fromkeys(name for row in rows for name in row if name not in _BESIDE):
+    for column in dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")):
         metric, who = _metric_of(column, all_of_evaluations)
         metrics.setdefault(metric, {})[who] = column
-    names = sorted(metrics, key=lambda name: (name != "loss", "loss" not in name))  # else in their order
+    # the loss and its parts first, learning rates last, else in their order
+    names = sorted(metrics, key=lambda name: (name != "loss", is_learning_rate(name), "loss" not in name))
     drawn = [_figure(name, metrics[name], rows, best_step) for name in names[:_MOST_FIGURES]]
     found: list[Block] = [Figures(list(filter(None, drawn)))] if any(drawn) else []
     empty = [name for name, each in zip(names, drawn, strict=False) if each is None]
@@ -50,7 +51,7 @@ def curves(rows: Sequence[Row], best_step: int | None, *, all_of_evaluations: bo
 
 def _metric_of(column: str, of_evaluations: bool) -> tuple[str, str]:
     if not column.startswith(_VALIDATION):
-        return column, "evaluation" if of_evaluations else "training"
+        return column, "evaluation" if of_evaluations and not is_learning_rate(column) else "training"
     split, dot, metric = column.removeprefix(_VALIDATION).rpartition(".")
     return metric, f"evaluation of {split}" if dot else "evaluation"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 
 from absl import logging
@@ -17,8 +18,15 @@ def can_be_drawn(file: str) -> bool:
     """Whether the libraries of polytrainer[report] are installed; says which are not."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        logging.info("%s is left out for want of %s: pip install polytrainer[report]", file, ", ".join(missing))
+        _announce(f"{file} is left out for want of {', '.join(missing)}: pip install polytrainer[report]")
     return not missing
+
+
+@cache
+def _announce(message: str) -> None:
+    """Says on the screen and in the log, once a process, what is missing: logs of a pipeline are seldom read."""
+    print(message, flush=True)
+    logging.warning("%s", message)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from polytrainer.executors.report.outcomes import Outcomes, parsed
 from polytrainer.executors.report.page import Card, Cards, Table, shown
+from polytrainer.executors.report.raw_rows import RawSplit
 from polytrainer.executors.test_results import keys
 
 MOST_VALUES, MOST_FEATURES, MOST_SLICES, MOST_CARDS, MOST_PAIRS = 12, 40, 40, 10, 12
@@ -42,8 +43,17 @@ def slices(rows: Sequence[bytes], outcomes: Outcomes, label_key: str | None) -> 
     return Table(header, whole + found[:MOST_SLICES], "Slices, the worst first", note)
 
 
-def worst(rows: Sequence[bytes], outcomes: Outcomes, label_key: str | None) -> Cards | None:
-    """The rows with the largest losses of those that the model is wrong about."""
+def worst(
+    rows: Sequence[bytes], outcomes: Outcomes, label_key: str | None, raw: RawSplit | None = None
+) -> Cards | None:
+    """The rows with the largest losses of those that the model is wrong about.
+
+    Args:
+        rows: Of the test results.
+        outcomes: What is known of them.
+        label_key: The feature that is the label.
+        raw: The raw examples of which the rows were made, where these are known: their values are shown, too.
+    """
     import numpy as np
 
     order = np.argsort(-outcomes.losses, kind="stable")
@@ -51,11 +61,12 @@ def worst(rows: Sequence[bytes], outcomes: Outcomes, label_key: str | None) -> C
         order = order[~outcomes.right[order]]
     if not len(order):
         return None
+    shown_rows = [rows[outcomes.places[number]] for number in order[:MOST_CARDS]]
+    raw_values = raw.of_rows(shown_rows, label_key) if raw is not None else [None] * len(shown_rows)
     cards = []
-    for number in order[:MOST_CARDS]:
-        values = parsed(rows[outcomes.places[number]])
+    for number, row, before in zip(order[:MOST_CARDS], shown_rows, raw_values, strict=True):
         title = f"loss {shown(float(outcomes.losses[number]))}"
-        cards.append(Card(title, _said(outcomes, int(number)), _pairs(values, label_key)))
+        cards.append(Card(title, _said(outcomes, int(number)), _pairs(parsed(row), label_key, before)))
     of_wrong = "" if outcomes.task == "regression" else f" of {len(order)} that are wrong"
     what = "the squared error" if outcomes.task == "regression" else "minus the log of the probability of what is true"
     return Cards(cards, f"Worst errors: {len(cards)}{of_wrong}", f"The loss of a row is {what}.")
@@ -109,10 +120,18 @@ def _listed(values: Any) -> str:
     return ", ".join(shown(float(value)) for value in values[:MOST_PAIRS]) + (", …" if len(values) > MOST_PAIRS else "")
 
 
-def _pairs(values: Mapping[str, list[Any]], label_key: str | None) -> list[tuple[str, str]]:
-    features = sorted(_features(values, label_key).items())
-    found = [(name, _short_list(each)) for name, each in features[:MOST_PAIRS]]
-    left = len(features) - len(found)
+def _pairs(
+    values: Mapping[str, list[Any]], label_key: str | None, raw: Mapping[str, list[Any]] | None = None
+) -> list[tuple[str, str]]:
+    """Features of a row; behind a feature's value, or for itself, that of the raw example."""
+    features, raw = _features(values, label_key), _features(raw or {}, label_key)
+    texts = {
+        name: f"{_short_list(value)} (raw: {_short_list(raw[name])})" if name in raw else _short_list(value)
+        for name, value in features.items()
+    }
+    texts |= {f"{name} (raw)": _short_list(value) for name, value in raw.items() if name not in features}
+    found = sorted(texts.items())[:MOST_PAIRS]
+    left = len(texts) - len(found)
     return [*found, ("…", f"and {left} more features")] if left else found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from polytrainer.executors.frameworks import framework_of, version_of
 from polytrainer.executors.names import names_of
+from polytrainer.executors.report.raw_rows import RawSplit
 from polytrainer.executors.report.run import Run
 from polytrainer.executors.report.write import best_effort, write_report
 from polytrainer.executors.result import TrainResult
@@ -50,6 +51,16 @@ def write_node_report(
             inputs,
             outputs,
             models[0].signatures if models else (),
+            _raw_splits(told, artifacts[0]),
         )
         return write_report(run)
     return None
+
+
+def _raw_splits(told: Any, inputs: Mapping[str, Sequence[Any]]) -> dict[str, RawSplit]:
+    """The raw examples of the splits that are evaluated or tested on, where Transform has made the examples of them."""
+    from polytrainer.executors.fn_args import raw_patterns
+
+    splits = {*told.eval_args.splits, *told.eval_args.test_splits} if told.transform_graph_path else set()
+    patterns = {split: raw_patterns({key: list(each) for key, each in inputs.items()}, [split]) for split in splits}
+    return {split: RawSplit(found, told.transform_graph_path) for split, found in patterns.items() if found}

@@ -12,6 +12,8 @@ from google.protobuf import json_format
 
 from polytrainer.executors.report.cells import Heat
 from polytrainer.executors.report.page import Block, Facts, Table
+from polytrainer.executors.report.raw_rows import RawSplit
+from polytrainer.executors.report.split_counts import split_counts
 from polytrainer.executors.result import TrainResult
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Run:
         inputs: Addresses of the input artifacts by their key.
         outputs: And those of the output artifacts.
         signatures: Of the serving model.
+        raw_splits: The raw examples of which Transform made those of a split, where they are known.
     """
 
     told: RunArgs
@@ -48,6 +51,7 @@ class Run:
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     outputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     signatures: Sequence[str] = ()
+    raw_splits: Mapping[str, RawSplit] = field(default_factory=dict)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -78,17 +82,7 @@ def overview(run: Run, state: Mapping[str, Any]) -> list[Block]:
     pairs += [("steps planned", state["total_steps"])] if "total_steps" in state else []
     pairs += [("batch size", state["batch_size"])] if "batch_size" in state else []
     pairs += [("resumed from step", state["resumed_from"])] if state.get("resumed_from") else []
-    return [Facts(pairs), Table(["split", "used for", "examples"], _splits(told, state), "Data")]
-
-
-def _splits(told: RunArgs, state: Mapping[str, Any]) -> list[list[Any]]:
-    counted = told.num_examples or {}
-    uses = {"training": told.train_args.splits, "evaluation": told.eval_args.splits, "test": told.eval_args.test_splits}
-    rows = [[split, use, counted.get(split)] for use, splits in uses.items() for split in splits]
-    training = [row for row in rows if row[1] == "training"]
-    if len(training) == 1 and training[0][2] is None:  # the trainer classes count them, all splits together
-        training[0][2] = state.get("num_examples")
-    return rows
+    return [Facts(pairs), Table(["split", "used for", "examples"], split_counts(told, state), "Data")]
 
 
 def metrics(run: Run) -> list[Block]:

@@ -12,6 +12,7 @@ from polytrainer.executors import run_record
 from polytrainer.executors.report import effort
 from polytrainer.executors.report import run as run_lib
 from polytrainer.executors.report.page import Block, Page, Section, Text, shown
+from polytrainer.executors.report.raw_rows import RawSplit
 from polytrainer.executors.report.run import Run
 from polytrainer.executors.test_results.shards import written_splits
 
@@ -82,13 +83,14 @@ def _tests(run: Run, state: Mapping[str, Any]) -> Sequence[Section]:
     splits = written_splits(folder) if folder else []
     label = state.get("label_key") or run.result.label_key
     found = [
-        _section(f"Test results: {each}", partial(_tested, folder or "", each, label)) for each in splits[:_MOST_SPLITS]
+        _section(f"Test results: {each}", partial(_tested, folder or "", each, label, run.raw_splits.get(each)))
+        for each in splits[:_MOST_SPLITS]
     ]
     left = len(splits) - len(found)
     return [*found, *([Section("Further splits", [Text(f"{left} are not drawn.")])] if left > 0 else [])]
 
 
-def _tested(folder: str, split: str, label_key: str | None) -> Sequence[Block]:
+def _tested(folder: str, split: str, label_key: str | None, raw: RawSplit | None) -> Sequence[Block]:
     from polytrainer.executors.report import classification, examples, outcomes, regression
     from polytrainer.executors.report.sample import sample
 
@@ -104,7 +106,7 @@ def _tested(folder: str, split: str, label_key: str | None) -> Sequence[Block]:
     seen += f" {shown(left)} of them, without a label or without a finite prediction, are left out." if left else ""
     seen += " Each row counts once, whatever its weight." if examples.are_weighted(some.rows) else ""
     drawn = regression.blocks(found) if found.task == "regression" else classification.blocks(found)
-    parts = [examples.slices(some.rows, found, label_key), examples.worst(some.rows, found, label_key)]
+    parts = [examples.slices(some.rows, found, label_key), examples.worst(some.rows, found, label_key, raw)]
     return [Text(seen), *drawn, *(part for part in parts if part is not None)]
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from polytrainer.executors import timings
 from polytrainer.pipelines.cli import options as options_lib
 from polytrainer.pipelines.cli import terminal
 from polytrainer.pipelines.cli.terminal import Column, number
@@ -68,12 +69,18 @@ def _columns(runs: Sequence[Run]) -> list[Column]:
         Column("state", [run.state for run in runs], rank=1),
         Column("framework", [_framework(run) for run in runs], rank=7, cut="end", least=9),
         Column("seconds", [number(run.train_seconds) for run in runs], rank=8, right=True),
+        *(_seconds(runs, phase) for phase in (timings.TRAINING, timings.EVALUATION, timings.EXPORT)),
         Column("steps", [number(run.train_steps) for run in runs], rank=9, right=True),
         Column("best step", [number(run.best_step) for run in runs], rank=10, right=True),
         *_metrics(runs),
         Column("parity", [number(max(run.parity.values(), default=None)) for run in runs], rank=50, right=True),
         Column("model", [run.model_uri or "" for run in runs], rank=70, cut="start", least=24),
     ]
+
+
+def _seconds(runs: Sequence[Run], phase: str) -> Column:
+    """What a phase took: a part of the seconds of the whole training."""
+    return Column(f"{phase} s", [number(run.provenance.seconds.get(phase)) for run in runs], rank=40, right=True)
 
 
 def _metrics(runs: Sequence[Run]) -> list[Column]:

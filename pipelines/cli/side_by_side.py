@@ -12,6 +12,7 @@ from polytrainer.proto import args, keys
 from polytrainer.proto.trainer_pb2 import KeepCheckpoints
 
 if TYPE_CHECKING:
+    from polytrainer.executors.provenance import Provenance
     from polytrainer.pipelines.metadata import Run
 
 _CODE = 12  # characters of a hash that tell it apart
@@ -48,8 +49,10 @@ def metrics(runs: Sequence[Run]) -> list[Row]:
 def costs(runs: Sequence[Run]) -> list[Row]:
     """What training took, and how far what was written is from what was trained."""
     formats = sorted({name for run in runs for name in run.parity})
+    phases = dict.fromkeys(phase for run in runs for phase in run.provenance.seconds)
     return [
         *(Row(name, [getattr(run, name) for run in runs]) for name in ("train_seconds", "train_steps", "best_step")),
+        *(Row(properties.SECONDS + phase, [run.provenance.seconds.get(phase) for run in runs]) for phase in phases),
         *(Row(properties.PARITY + name, [run.parity.get(name) for run in runs]) for name in formats),
         Row(properties.SERVING_ROWS, [run.serving_rows for run in runs]),
     ]
@@ -76,7 +79,16 @@ def _told(run: Run, *, with_path: bool) -> dict[str, Any]:
     }
     # the path holds a hash of the code, which is told already
     given = {name: value for name, value in run.arguments.items() if with_path or name != keys.MODULE_PATH}
-    return {**facts, **_flat(given)}
+    return {**facts, **_flat(given), **trained_with(run.provenance)}
+
+
+def trained_with(provenance: Provenance) -> dict[str, str]:
+    """Base model, tuned values and constructor arguments, by the names of their properties."""
+    return {
+        **({properties.BASE_MODEL: provenance.base_model} if provenance.base_model else {}),
+        **{properties.HYPERPARAMETER + name: value for name, value in provenance.hyperparameters.items()},
+        **{properties.ARGUMENT + name: value for name, value in provenance.arguments.items()},
+    }
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -105,10 +105,38 @@ def test_a_module_named_like_a_library_is_refused(module_file):
         load(module_file=module_file(RUN_FN, "pytest"))
 
 
-def test_the_fingerprint_follows_the_code_and_its_siblings(module_file):
-    first = load(module_file=module_file(RUN_FN, helper="X = 1\n")).location.fingerprint
-    assert load(module_file=module_file(RUN_FN, helper="X = 1\n")).location.fingerprint == first
-    assert load(module_file=module_file(RUN_FN, helper="X = 2\n")).location.fingerprint != first
+def fingerprint(folder, module="one", **changed):
+    sources = {
+        "one": "from helper import X\n" + RUN_FN,
+        "other": "from helper import X\n" + RUN_FN,
+        "helper": "def later():\n    import deep\nX = 1\n",
+        "deep": "Y = 1\n",
+        "beside": "Z = 1\n",
+        **changed,
+    }
+    folder.mkdir(exist_ok=True)
+    for name, source in sources.items():
+        (folder / f"{name}.py").write_text(source)
+    return user_code.locate({"module_file": str(folder / f"{module}.py")}).fingerprint
+
+
+def test_the_fingerprint_follows_the_code_and_the_siblings_that_it_imports_however_deep(tmp_path):
+    first = fingerprint(tmp_path / "a")
+    assert fingerprint(tmp_path / "b") == first
+    assert fingerprint(tmp_path / "a", one="from helper import X\nA = 1\n" + RUN_FN) != first
+    assert fingerprint(tmp_path / "a", helper="X = 2\n") != first
+    assert fingerprint(tmp_path / "a", deep="Y = 2\n") != first
+    assert fingerprint(tmp_path / "a", beside="Z = 2\n", other=RUN_FN) == first
+
+
+def test_two_modules_of_a_folder_have_different_fingerprints(tmp_path):
+    assert fingerprint(tmp_path, "one") != fingerprint(tmp_path, "other")
+
+
+@pytest.mark.parametrize("how", ["import importlib\nimportlib.import_module(NAME)\n", "__import__(NAME)\n", "def (:\n"])
+def test_where_imports_are_known_only_when_it_runs_the_fingerprint_is_of_all_siblings(tmp_path, how):
+    first = fingerprint(tmp_path, one=how)
+    assert fingerprint(tmp_path, one=how, beside="Z = 2\n") != first
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -15,6 +15,7 @@ MODULE = """
     import json
     import tensorflow as tf
     from polytrainer import TrainResult
+    from polytrainer.executors.run_record import write_state
 
     def run_fn(fn_args):
         if (fn_args.custom_config or {}).get("fails"):
@@ -23,6 +24,10 @@ MODULE = """
         module.double = tf.function(lambda x: {"y": 2.0 * x}, input_signature=[tf.TensorSpec([None], tf.float32)])
         tf.saved_model.save(module, fn_args.serving_model_dir, signatures={"serving_default": module.double})
         steps = fn_args.train_steps
+        write_state(fn_args.model_run_dir, {
+            "timings": {"training": 2.0 * steps, "evaluation": 1.5, "export": 0.25},
+            "arguments": {"color": "'red'", "size": repr(steps)},
+        })
         return TrainResult(
             {"accuracy": 1 - 1 / steps, "loss": float("nan"), "test.accuracy": 0.25, "spread": 1.0 / steps},
             steps=steps,
@@ -86,8 +91,19 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 def _examples(uri: Path) -> Any:
     """A node that brings Examples of the splits train and eval."""
-    import tensorflow as tf
     from tfx import v1 as tfx
+
+    write_examples(uri)
+    return tfx.dsl.Importer(
+        source_uri=str(uri),
+        artifact_type=tfx.types.standard_artifacts.Examples,
+        properties={"split_names": '["train", "eval"]'},
+    ).with_id("examples")
+
+
+def write_examples(uri: Path) -> None:
+    """An example of each of the splits train and eval, as TFX has them on disk."""
+    import tensorflow as tf
 
     for split in ("train", "eval"):
         folder = uri / f"Split-{split}"
@@ -98,8 +114,3 @@ def _examples(uri: Path) -> Any:
                 feature = tf.train.Feature(float_list=tf.train.FloatList(value=[1.0]))
                 example = tf.train.Example(features=tf.train.Features(feature={"x": feature}))
                 writer.write(example.SerializeToString())
-    return tfx.dsl.Importer(
-        source_uri=str(uri),
-        artifact_type=tfx.types.standard_artifacts.Examples,
-        properties={"split_names": '["train", "eval"]'},
-    ).with_id("examples")

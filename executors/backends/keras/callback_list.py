@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from polytrainer.executors.backends.keras.callbacks import EndOfEpoch, Progress, SaveCheckpoints
+from polytrainer.executors.run_record import metrics_of
 
 # an evaluation that is interrupted has called these; Keras's own callback that has some can be saved in between
 _OF_EVALUATIONS = ("on_test_begin", "on_test_batch_begin", "on_test_batch_end")
@@ -139,6 +140,5 @@ def _restore_history(history: Any, progress: Progress) -> None:
     """Gives Keras's `model.history` the epochs that other processes have trained."""
     for number, row in enumerate(progress.history):
         history.epoch.append(number)
-        for name, value in row.items():
-            if name not in ("step", "epoch"):
-                history.history.setdefault(name, []).append(value)
+        for name, value in metrics_of(row).items():
+            history.history.setdefault(name, []).append(value)

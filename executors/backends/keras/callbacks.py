@@ -14,10 +14,11 @@ import numpy as np
 from tensorflow.keras.callbacks import Callback, TensorBoard
 
 from polytrainer.executors.backends.base import Schedule
+from polytrainer.executors.backends.keras import compiled
 from polytrainer.executors.errors import loss_not_finite
 from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.progress import ProgressLine
-from polytrainer.executors.run_record import MetricsCsv
+from polytrainer.executors.run_record import LEARNING_RATE, MetricsCsv
 from polytrainer.executors.termination import Termination
 from polytrainer.executors.timings import EVALUATION, Timings
 
@@ -165,7 +166,9 @@ class KeepHistory(Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds a row."""
         row = {"step": self.progress.step, "epoch": self.progress.step / self.progress.schedule.steps_per_epoch}
-        self.progress.history.append({**row, **numbers(logs)})
+        rate = compiled.learning_rate_value(getattr(self.model, "optimizer", None))
+        rates = {} if rate is None else {LEARNING_RATE: rate}
+        self.progress.history.append({**row, **rates, **numbers(logs)})
         if self.file is not None:
             self.file.write(self.progress.history)
 

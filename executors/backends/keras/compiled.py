@@ -30,3 +30,15 @@ def learning_rate(optimizer: Any) -> str:
         return f"{float(optimizer.learning_rate):g}"
     except (AttributeError, TypeError, ValueError):  # an optimizer around another one, or one of the user's
         return OWN
+
+
+def learning_rate_value(optimizer: Any) -> float | None:
+    """The learning rate that an optimizer is at, also by a schedule; None where it does not say."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # one with loss scaling is around another one
+    schedule = getattr(optimizer, "_learning_rate", None)
+    try:
+        if isinstance(schedule, tf.keras.optimizers.schedules.LearningRateSchedule):
+            return float(schedule(optimizer.iterations))
+        return float(optimizer.learning_rate)
+    except (AttributeError, TypeError, ValueError):  # an optimizer around another one, or one of the user's
+        return None

@@ -21,6 +21,7 @@ from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY, Logs
 from polytrainer.executors.backends.torch.mean_losses import MeanLoss, mean_loss
 from polytrainer.executors.backends.torch.micro_batches import MicroBatches
 from polytrainer.executors.backends.torch.optimization import Optimization
+from polytrainer.executors.backends.torch.optimizers import learning_rates
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.step_errors import explained
 from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
@@ -258,7 +259,7 @@ class Engine:
                 rng.load_state_dict(random_numbers)
                 self._save_and_exit()
         metrics, state.tables = evaluated.metrics, evaluated.tables
-        state.record(metrics)
+        state.record(metrics, self.schedule.steps_per_epoch, learning_rates(self.optimizers))
         if metrics:
             value = self.selection.update(state, metrics)
             for scheduler in self._on_metric:
@@ -400,7 +401,7 @@ class Engine:
         self.flush()
         if self.logs is None or self.state.last_finite_loss is None:
             return
-        rates = [float(group["lr"]) for optimizer in self.optimizers for group in optimizer.param_groups]
+        rates = learning_rates(self.optimizers)
         norm = None if self._norm is None else float(self._norm)
         self.logs.curves(self.state, self.state.last_finite_loss[1], rates, norm)
         if self.train_args.log_every_n_steps or self.logs.line.due(self.state.step):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from polytrainer.executors.progress import ProgressLine
-from polytrainer.executors.run_record import MetricsCsv
+from polytrainer.executors.run_record import MetricsCsv, metrics_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,13 +47,12 @@ class Logs:
         if state.history:
             self._csv.write(state.history)
 
-    def curves(self, state: TrainState, loss: float, learning_rates: list[float], norm: float | None) -> None:
+    def curves(self, state: TrainState, loss: float, learning_rates: Mapping[str, float], norm: float | None) -> None:
         """Adds a point to each curve."""
         now, examples = time.monotonic(), state.examples
-        values = {"loss": loss, "examples_per_second": (examples - self._last[1]) / max(now - self._last[0], 1e-9)}
+        rate = (examples - self._last[1]) / max(now - self._last[0], 1e-9)
+        values = {"loss": loss, "examples_per_second": rate, **learning_rates}
         self._last = (now, examples)
-        names = ["learning_rate", *(f"learning_rate_{number}" for number in range(1, len(learning_rates)))]
-        values.update(zip(names, learning_rates, strict=True))
         if norm is not None:
             values["gradient_norm"] = norm
         values.update(_system())
@@ -67,10 +66,8 @@ class Logs:
                 self._writer.add_histogram(name, parameter.detach(), state.step)
         self._writer.flush()
         self._csv.write(state.history)
-        row = state.history[-1]
-        self.line.show(
-            state.step, {name: row[name] for name in row if name not in ("step", "epoch") and "." not in name}
-        )
+        shown = metrics_of(state.history[-1])
+        self.line.show(state.step, {name: value for name, value in shown.items() if "." not in name})
         for split in dict.fromkeys(name.partition(".")[0] for name in metrics if "." in name):
             own = {name.partition(".")[2]: value for name, value in metrics.items() if name.startswith(f"{split}.")}
             print(f"  {split}: " + "  ".join(f"{name} {value:.4g}" for name, value in own.items()), flush=True)

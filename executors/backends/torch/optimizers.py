@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from polytrainer.executors.backends.torch.registry import check_options, look_up
+from polytrainer.executors.run_record import LEARNING_RATE
 from polytrainer.proto.problems import Problem
 
 
@@ -122,3 +123,17 @@ def _check_matrices(tensors: Iterable[torch.Tensor]) -> None:
     if others:
         remedy = "Give biases, norms and embeddings to another optimizer: that takes an optimizer_fn of your own."
         raise ValueError(str(Problem("optimizer muon", f"parameters of shape {', '.join(others)}", "matrices", remedy)))
+
+
+def learning_rates(optimizers: Iterable[Any]) -> dict[str, float]:
+    """The learning rates that optimizers are at.
+
+    Returns:
+        By column: `learning_rate`, and of further parameter groups `learning_rate_1` and so on.
+    """
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return {
+        f"{LEARNING_RATE}_{number}" if number else LEARNING_RATE: float(group["lr"])
+        for number, group in enumerate(groups)
+        if group.get("lr") is not None  # as of an optimizer that chooses its own
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,8 @@ class TrainState:
         epoch: Epochs finished.
         batches: Batches taken of the epoch it is in.
         examples: Examples seen, over all ranks.
-        history: A row for each evaluation: step, epoch, loss since the row before, and `val_<metric>`.
+        history: A row for each evaluation: step, epoch (with the part of it that was trained on), learning rates, loss
+            since the row before, and `val_<metric>`.
         at_epoch_end: Whether the last batch of an epoch, or of the training, is taken, and what comes after it
             (evaluation, callbacks) is still to come.
         best: Best value of the metric by which the model is selected; None before the first finite one.
@@ -96,13 +97,28 @@ class TrainState:
         self.loss_sum += sum(losses)
         self.loss_steps += len(losses)
 
-    def record(self, metrics: dict[str, float]) -> dict[str, float]:
+    def epochs_trained(self, steps_per_epoch: int) -> float:
+        """Epochs finished, and the part of the next one that was trained on; a whole number at the end of an epoch.
+
+        Args:
+            steps_per_epoch: Batches in an epoch, as far as they were counted before: no part is more than one epoch.
+        """
+        if not self.batches:
+            return self.epoch
+        epochs = (self.epoch * steps_per_epoch + min(self.batches, steps_per_epoch)) / steps_per_epoch
+        return int(epochs) if epochs.is_integer() else epochs
+
+    def record(
+        self, metrics: Mapping[str, float], steps_per_epoch: int, learning_rates: Mapping[str, float]
+    ) -> dict[str, float]:
         """Adds a row for an evaluation, and begins a new mean of the loss.
 
         Args:
             metrics: By name, without `val_`.
+            steps_per_epoch: Batches in an epoch.
+            learning_rates: By the name of their column.
         """
-        row: dict[str, float] = {"step": self.step, "epoch": self.epoch}
+        row: dict[str, float] = {"step": self.step, "epoch": self.epochs_trained(steps_per_epoch), **learning_rates}
         if self.running_loss is not None:
             row["loss"] = self.running_loss
         row.update({VALIDATION + name: value for name, value in metrics.items()})

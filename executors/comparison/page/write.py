@@ -12,7 +12,7 @@ from tfx.types import Artifact
 from tfx.utils import io_utils
 
 from polytrainer.executors.comparison.checks import Checked
-from polytrainer.executors.comparison.page import facts, metrics, verdict
+from polytrainer.executors.comparison.page import facts, metrics, training, verdict
 from polytrainer.executors.comparison.page.found import Found
 from polytrainer.executors.comparison.participants import Participant
 from polytrainer.executors.report import effort
@@ -73,6 +73,7 @@ def page(
         section("Classes", lambda: classes.classes(found)),
         section("Predictions", lambda: _predictions(found, compared, known, args)),
         section("What was compared", lambda: facts.compared(found, args)),
+        section("How they were trained", lambda: training.trained_with(found)),
         section("Where things are", lambda: facts.places(found, uri)),
         section("Configuration", lambda: facts.configuration(args)),
     ]

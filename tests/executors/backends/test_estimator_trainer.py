@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -225,8 +226,11 @@ def test_an_epoch_is_as_long_as_train_args_say(estimator_node, limits, steps):
     stopping = {"early_stopping": {"metric": "loss", "patience": 5}}
     estimator_node.run(train_args=json.dumps({"num_epochs": 3, "batch_size": 3, **stopping, **limits}))
     assert [row["step"] for row in state(estimator_node)["history"]] == steps
-    lines = Path(estimator_node.model_run.uri, "logs", "metrics.csv").read_text().splitlines()
-    assert [int(line.split(",")[0]) for line in lines[1:]] == steps
+    with Path(estimator_node.model_run.uri, "logs", "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == steps
+    assert [float(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.001] * 3)
 
 
 def test_a_killed_training_goes_on_where_it_was(estimator_node, module_file):

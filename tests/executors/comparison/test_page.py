@@ -59,6 +59,12 @@ def classes(tmp_path_factory):
     }
     for name, sure in (("keras", 0.3), ("torch", 0.7), ("baseline", 0.3)):
         comparing.give(name, rows_of(scores_of(random, labels, sure), labels, **more))
+        model = comparing.inputs[f"model_{name}" if name != "baseline" else "baseline_model"][0]
+        model.set_string_custom_property("argument.hidden", "16")
+        model.set_string_custom_property("argument.loss", f"{HOSTILE} of {name}")
+        if name == "torch":
+            model.set_string_custom_property("hyperparameter.rate", "0.25")
+            model.set_string_custom_property("base_model", "somewhere/serving_model_dir")
     broken = scores_of(random, labels, 1.0)
     broken[3] = np.nan
     comparing.give("broken", rows_of(broken, labels, **more))
@@ -75,6 +81,17 @@ def classes(tmp_path_factory):
     return comparing
 
 
+def test_it_shows_base_models_tuned_values_and_the_arguments_that_differ(classes):
+    said = text_of(html(classes)).rpartition("How they were trained")[2].partition("Where things are")[0]
+    for expected in ("base model", "somewhere/serving_model_dir", "tuned: rate", "0.25", "loss", f"{HOSTILE} of keras"):
+        assert expected in said, said
+    assert "hidden" not in said  # the same in all of them
+    models = classes.found["models"]
+    assert (models["torch"]["base_model"], models["keras"]["base_model"]) == ("somewhere/serving_model_dir", None)
+    assert models["torch"]["hyperparameters"] == {"rate": "0.25"}
+    assert models["torch"]["arguments"] == {"hidden": "16", "loss": f"{HOSTILE} of torch"}
+
+
 def test_classes_with_slices_thresholds_a_baseline_and_a_broken_candidate(classes):
     comparing, found = classes, classes.found
     assert found["best"] == "torch"
@@ -83,7 +100,7 @@ def test_classes_with_slices_thresholds_a_baseline_and_a_broken_candidate(classe
     assert "could not be made" not in page
     assert headings(page) == [
         "torch is the best of 3 candidates, and is blessed", "Candidates", "Results", "Differences", "Slices",
-        "Classes", "Predictions", "What was compared", "Where things are", "Configuration",
+        "Classes", "Predictions", "What was compared", "How they were trained", "Where things are", "Configuration",
     ]  # fmt: skip
     assert "<script" not in page
     assert "<img" not in page
@@ -260,7 +277,8 @@ def test_a_page_that_cannot_be_drawn_fails_nothing(comparing, caplog, monkeypatc
     assert write_page(comparing.comparison, {"best": "nobody"}, [], None, None, {}) is None
     assert f"{FILE} could not be written; the comparison is not concerned." in caplog.text
     monkeypatch.setattr(effort, "find_spec", lambda name: None if name == "jinja2" else True)
-    with caplog.at_level("INFO", logger=logging.get_absl_logger().name):
+    effort._announce.cache_clear()
+    with caplog.at_level("WARNING", logger=logging.get_absl_logger().name):
         assert write_page(comparing.comparison, {}, [], None, None, {}) is None
     assert f"{FILE} is left out for want of jinja2: pip install polytrainer[report]" in caplog.text
     assert not Path(comparing.comparison.uri, FILE).exists()

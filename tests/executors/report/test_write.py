@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from absl import logging
 from pages import CURVES, HOSTILE, classes, ended, row, values
 
 from polytrainer.executors.report import effort, write
+from polytrainer.executors.report.split_counts import split_counts
 from polytrainer.executors.report.write import page, write_report
+from polytrainer.proto.trainer_pb2 import TrainArgs
 
 STATE = {
     "seed": 7,
@@ -134,12 +137,43 @@ def test_what_goes_wrong_fails_nothing(tmp_path, monkeypatch, caplog):
     assert not (tmp_path / "model_run" / "report.html").exists()
 
 
-def test_without_the_extra_there_is_a_line_that_names_it(tmp_path, monkeypatch, caplog):
+def test_the_extra_that_is_missing_is_named_once_on_the_screen_and_in_the_log(tmp_path, monkeypatch, caplog, capsys):
     run = ended(tmp_path, state=STATE)
     monkeypatch.setattr(effort, "find_spec", lambda name: None if name == "matplotlib" else True)
-    with caplog.at_level("INFO", logger=logging.get_absl_logger().name):
+    effort._announce.cache_clear()
+    with caplog.at_level("WARNING", logger=logging.get_absl_logger().name):
         assert write_report(run) is None
-    assert "report.html is left out for want of matplotlib: pip install polytrainer[report]" in caplog.text
+        assert write_report(run) is None
+    said = "report.html is left out for want of matplotlib: pip install polytrainer[report]"
+    assert caplog.text.count(said) == 1
+    assert capsys.readouterr().out.splitlines() == [said]
+
+
+def test_the_examples_of_every_split_are_counted(tmp_path):
+    import tensorflow as tf
+
+    told = ended(tmp_path, state=STATE).told
+
+    def split(name, count):
+        folder = tmp_path / "examples" / f"Split-{name}"
+        folder.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(folder / "data.gz"), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+            for _ in range(count):
+                writer.write(b"")
+        return [f"{folder}/*"]
+
+    (tmp_path / "rows.csv").write_text("x,y\n" * 100)
+    args = {"eval_files": [], "eval_split_files": {"eval": split("eval", 5)}, "test_files": {"test": split("test", 4)}}
+    one = replace(told, train_files=split("train", 12), **args)
+    assert split_counts(one, {}) == [("train", "training", 12), ("eval", "evaluation", 5), ("test", "test", 4)]
+    assert split_counts(one, {"num_examples": 11})[0] == ("train", "training", 11)  # what the trainer has counted
+    splits = TrainArgs(splits=["train", "more", "other"])
+    several = replace(one, train_files=[*one.train_files, *split("more", 3)], train_args=splits)
+    several = replace(several, num_examples={"eval": 50}, test_files={"test": [f"{tmp_path}/rows.csv"]})
+    assert split_counts(several, {"num_examples": 15}) == [
+        ("train", "training", 12), ("more", "training", 3), ("other", "training", None),
+        ("eval", "evaluation", 50), ("test", "test", None),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("seconds", [{}, None, {"training": 100.0}])

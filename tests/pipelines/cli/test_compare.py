@@ -38,6 +38,8 @@ def test_metrics_stand_side_by_side_with_differences_and_the_best_marked(compare
     assert found["accuracy"] == ["0.75", "0.875 (+0.125) *", "-"]
     assert found["train_steps"] == ["4", "8 (+4)", "-"]
     assert found["best_step"] == ["3", "7 (+4)", "-"]
+    assert found["seconds.training"] == ["8", "16 (+8)", "-"]
+    assert found["seconds.export"] == ["0.25", "0.25 (=)", "-"]
     assert found["parity.saved_model"] == ["1e-07", "1e-07 (=)", "-"]
     assert f"* best; (in brackets) the difference to run {trained_store.short}" in lines
 
@@ -53,7 +55,11 @@ def test_arguments_that_differ_are_listed_and_no_others(compared, trained_store)
     lines = compared("short", "long")
     head = next(place for place, line in enumerate(lines) if line.startswith("told differently"))
     assert lines[head].split()[-3:] == [str(trained_store.short), "run", str(trained_store.long)]
-    assert rows(lines[head + 2 :]) == {"train_args.num_steps": ["4", "8"], "custom_config.beads.red": ["-", "3"]}
+    assert rows(lines[head + 2 :]) == {
+        "train_args.num_steps": ["4", "8"],
+        "custom_config.beads.red": ["-", "3"],
+        "argument.size": ["4", "8"],
+    }
 
 
 def test_another_trainer_differs_in_what_it_is(compared):

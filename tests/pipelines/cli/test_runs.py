@@ -31,12 +31,14 @@ def cells(line: str) -> list[str]:
 def test_a_row_has_all_that_was_measured(listed, trained_store):
     head, _, *rows = listed()
     assert cells(head) == [
-        "run", "started (UTC)", "pipeline", "node", "state", "framework", "seconds", "steps", "best step",
+        "run", "started (UTC)", "pipeline", "node", "state", "framework", "seconds", "training s",
+        "evaluation s", "export s", "steps", "best step",
         "accuracy", "loss", "spread", "test.accuracy", "parity", "model",
     ]  # fmt: skip
     short = dict(zip(cells(head), cells(rows[-1]), strict=True))
     assert short["run"] == str(trained_store.short)
     assert (short["framework"], short["steps"], short["best step"]) == ("abacus 1.2", "4", "3")
+    assert (short["training s"], short["evaluation s"], short["export s"]) == ("8", "1.5", "0.25")
     assert (short["accuracy"], short["loss"], short["parity"]) == ("0.75", "nan", "3e-06")
     assert short["model"].endswith(f"Trainer.abacus/model/{trained_store.short}")
 
@@ -44,7 +46,7 @@ def test_a_row_has_all_that_was_measured(listed, trained_store):
 def test_states_are_told_and_what_is_not_known_is_a_dash(listed):
     rows = [cells(line) for line in listed()[2:]]
     assert [row[4] for row in rows] == ["complete", "cached", "failed", "complete", "complete"]
-    assert rows[2][5:] == ["-"] * 10
+    assert rows[2][5:] == ["-"] * 13
     assert rows[0][2:6] == ["theirs", "Trainer", "complete", "-"]
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from polytrainer.executors.backends.torch.logs import DEFAULT_EVERY
+from polytrainer.executors.backends.torch.optimizers import learning_rates
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.top_k_checkpoints import TopKCheckpoints
 from polytrainer.executors.monitors import ModelSelection
 from polytrainer.executors.progress import ProgressLine
-from polytrainer.executors.run_record import MetricsCsv
+from polytrainer.executors.run_record import MetricsCsv, metrics_of
 
 if TYPE_CHECKING:
     from polytrainer.executors.backends.base import Schedule
@@ -91,7 +92,7 @@ class Records:
         self.flush(lightning)
         state, best = self._state, self._state.best
         is_kept = bool(state.history) and state.history[-1]["step"] == state.step and state.step in state.kept
-        row = state.record(metrics)
+        row = state.record(metrics, self._trainer.schedule.steps_per_epoch, learning_rates(lightning.optimizers))
         value = self._selection.update(state, metrics)
         # other weights of the same step (an average that a callback makes at the end) take the place of those that are
         # kept only if they are better
@@ -111,4 +112,4 @@ class Records:
 
 
 def _shown(row: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name not in ("step", "epoch") and "." not in name}
+    return {name: value for name, value in metrics_of(row).items() if "." not in name}

@@ -135,12 +135,16 @@ def test_the_run_is_written_down(keras_node):
     with Path(keras_node.model_run.uri, "logs", "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert [float(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.05, 0.05, 0.05])
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(rows[0])
     assert list(Path(keras_node.model_run.uri, "logs").glob("*/events.out.tfevents.*"))
     properties = keras_node.model.mlmd_artifact.custom_properties
     assert properties["framework"].string_value == "keras"
     assert properties["train_steps"].int_value == 6
     assert properties["metric.accuracy"].double_value == told["metrics"]["accuracy"]
+    assert properties["argument.rate"].string_value == "0.05"
+    assert properties["seconds.training"].double_value == told["timings"]["training"]
 
 
 def test_the_banner_and_plain_lines_of_progress_are_printed(keras_node, capsys):

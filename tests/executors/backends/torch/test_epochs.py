@@ -68,14 +68,15 @@ def fit(small, tmp_path):
             def save(self, model=None):
                 return {}
 
-        trainer = Mine("label", learning_rate=options.pop("learning_rate", 0.01))
+        own = {name: options.pop(name) for name in ("learning_rate", "scheduler") if name in options}
+        trainer = Mine("label", **{"learning_rate": 0.01, **own})
         told = {"batch_size": 16, "seed": 1, **options}
         try:
             trainer.fit(small.train, small.eval, schema=small.schema, output_dir=str(tmp_path / folder), **told)
         except DiesError:
             return trainer
         with Path(tmp_path / folder / "model_run/logs/metrics.csv").open(newline="") as file:
-            trainer.rows = [(int(row["step"]), int(row["epoch"])) for row in csv.DictReader(file)]
+            trainer.rows = [(int(row["step"]), float(row["epoch"])) for row in csv.DictReader(file)]
         return trainer
 
     return run
@@ -90,14 +91,24 @@ def test_each_epoch_is_ended_the_last_one_too(fit, epochs):
 
 def test_an_epoch_that_ends_with_the_training_is_ended_but_not_counted(fit):
     trainer = fit(num_steps=10)
-    assert trainer.ends.calls == trainer.rows == [(7, 1), (10, 1)]
+    assert trainer.ends.calls == [(7, 1), (10, 1)]
+    assert trainer.rows == [(7, 1), (10, 10 / 7)]
     assert trainer.engine.state.epoch == 1
 
 
-def test_evaluations_in_an_epoch_have_the_number_of_those_finished(fit):
-    trainer = fit(num_epochs=2, eval_every_n_steps=3)
-    assert trainer.rows == [(3, 0), (6, 0), (9, 1), (12, 1), (14, 2)]
+def test_the_epoch_of_an_evaluation_is_that_of_its_step_in_the_middle_of_one_at_its_end_and_after_a_resume(fit):
+    options = {"num_epochs": 2, "eval_every_n_steps": 3, "checkpoint_every_n_steps": 4}
+    trainer = fit(folder="whole", **options)
+    assert trainer.rows == [(step, step / 7) for step in (3, 6, 9, 12, 14)]
     assert trainer.ends.calls == [(7, 1), (14, 2)]
+    fit(dies_at=10, folder="died", **options)
+    assert fit(folder="died", **options).rows == trainer.rows
+    assert fit(num_epochs=1, eval_every_n_steps=7, folder="at the end").rows == [(7, 1)]
+
+
+def test_every_row_has_the_learning_rate_of_each_parameter_group(fit):
+    trainer = fit(num_epochs=2, scheduler="linear", learning_rate=0.4)
+    assert [row["learning_rate"] for row in trainer.engine.state.history] == pytest.approx([0.2, 0.0])
 
 
 def test_evaluations_every_other_epoch(fit):
@@ -109,7 +120,7 @@ def test_evaluations_every_other_epoch(fit):
 def test_early_stopping_in_an_epoch_ends_it(fit):
     stopping = {"metric": "loss", "patience": 1, "min_delta": 10.0}
     trainer = fit(num_epochs=3, eval_every_n_steps=3, early_stopping=stopping)
-    assert trainer.rows == [(3, 0), (6, 0)]
+    assert trainer.rows == [(3, 3 / 7), (6, 6 / 7)]
     assert trainer.ends.calls == [(6, 0)]
 
 

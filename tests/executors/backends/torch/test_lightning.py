@@ -75,7 +75,7 @@ def test_it_is_trained_and_exported(fit, network, small, kinds):
     assert program({"x": x}).argmax(1)[:2].tolist() == [1, 0]
     table = rows(fit)
     assert [(row["step"], row["epoch"]) for row in table] == [("13", "1"), ("26", "2"), ("39", "3"), ("52", "4")]
-    assert list(table[0]) == ["step", "epoch", "loss", "val_loss"]
+    assert list(table[0]) == ["step", "epoch", "learning_rate", "loss", "val_loss"]
     assert float(table[-1]["val_loss"]) == pytest.approx(trainer.result.metrics["loss"])
     assert float(table[-1]["loss"]) < float(table[0]["loss"])
     state = json.loads((fit.output / "model_run" / "trainer_state.json").read_text())
