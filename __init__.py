@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from polytrainer.components.model_comparator import ModelComparator
     from polytrainer.components.trainer import Trainer
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
+    from polytrainer.executors.backends.fit_result import FitResult
     from polytrainer.executors.backends.keras.trainer import KerasTrainer
+    from polytrainer.executors.backends.served_model import predict
     from polytrainer.executors.backends.torch.features import Features
     from polytrainer.executors.backends.torch.reading import torch_batches
     from polytrainer.executors.backends.torch.trainer import TorchTrainer
@@ -34,6 +36,7 @@ __all__ = [
     "EvalArgs",
     "ExportArgs",
     "Features",
+    "FitResult",
     "FnArgs",
     "Hashing",
     "KerasTrainer",
@@ -49,6 +52,7 @@ __all__ = [
     "Trainer",
     "TrainerResources",
     "Vocabulary",
+    "predict",
     "torch_batches",
     "write_test_results",
 ]
@@ -64,6 +68,7 @@ _HOMES = {
     "EvalArgs": "polytrainer.proto.trainer_pb2",
     "ExportArgs": "polytrainer.proto.trainer_pb2",
     "Features": "polytrainer.executors.backends.torch.features",
+    "FitResult": "polytrainer.executors.backends.fit_result",
     "FnArgs": "polytrainer.executors.fn_args",
     "Hashing": "polytrainer.executors.data.encoders",
     "KerasTrainer": "polytrainer.executors.backends.keras.trainer",
@@ -79,6 +84,7 @@ _HOMES = {
     "Trainer": "polytrainer.components.trainer",
     "TrainerResources": "polytrainer.proto.resources",
     "Vocabulary": "polytrainer.executors.data.encoders",
+    "predict": "polytrainer.executors.backends.served_model",
     "torch_batches": "polytrainer.executors.backends.torch.reading",
     "write_test_results": "polytrainer.executors.test_results.public",
 }

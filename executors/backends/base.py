@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from absl import logging
 
-from polytrainer.executors.backends import data_checks, raw_or_transformed, testing, user_arguments
+from polytrainer.executors.backends import (
+    data_checks,
+    fit_data,
+    local_fit,
+    raw_or_transformed,
+    testing,
+    user_arguments,
+)
 from polytrainer.executors.backends.example_weights import (
     LABELS_AT_ONCE,
     balanced_weights,
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
     from tensorflow_metadata.proto.v0 import schema_pb2
 
+    from polytrainer.executors.backends.fit_result import FitResult
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.test_results.results import Results
     from polytrainer.proto.trainer_pb2 import TrainArgs
@@ -113,6 +121,10 @@ class BaseTrainer:
     _STRATEGIES: tuple[str, ...] = ("default",)
     _FORMATS: tuple[str, ...] = (export_args.SAVED_MODEL, export_args.TORCH, export_args.ONNX, export_args.TFLITE)
     _KNOWS_ALL_ARGS = False
+
+    # of `fit`: the formats that it writes by default (none: those of ExportArgs), and what else it takes as data
+    _FIT_FORMATS: tuple[str, ...] = ()
+    _OTHER_DATA = ""
 
     # what is worked out anew for each run
     _BOUND: tuple[str, ...] = (
@@ -250,6 +262,26 @@ class BaseTrainer:
         """Trains: what TFX calls."""
         raise NotImplementedError
 
+    def fit(self, train_files: Any, eval_files: Any = None, *, resume: bool = True, **options: Any) -> FitResult:
+        """Trains without a pipeline, e.g. in a notebook.
+
+        Args:
+            train_files: Paths or patterns of files with tf.Examples; a pandas DataFrame; a dict of numpy arrays by
+                feature; for a TorchTrainer also a map-style Dataset, or a DataLoader of one, of (features, label).
+            eval_files: Likewise; or a dict of them by split. None: nothing is evaluated.
+            resume: Whether a training with the same data and arguments that died in the same `output_dir` goes on where
+                it was; False: it starts afresh.
+            **options: `schema` (a path or a Schema; by default that of a table), `transform_graph`, `test_files` (by
+                split), `output_dir` (where model, logs and `test_results` go; without it, the model is kept as long as
+                the result is, and nothing else), `base_model` (what an earlier `fit` returned, its `output_dir`, or a
+                model's path), `train_args`, `eval_args` and `export_args` (protos or dicts), and any field of
+                TrainArgs.
+
+        Returns:
+            Metrics and the like, and `predict`.
+        """
+        return local_fit.fit(self, train_files, eval_files, resume=resume, **options)
+
     # ---- what is at hand
 
     def bind(self, fn_args: FnArgs) -> None:
@@ -345,6 +377,10 @@ class BaseTrainer:
         return data_files(patterns)
 
     # ---- inside
+
+    def _as_table(self, data: Any, where: str) -> tuple[Any | None, list[Problem]]:
+        """Data given to `fit` as a table, None where it is none; and what is wrong with it."""
+        return fit_data.as_table(data), []
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
         """Metrics of a split, where it is to be measured; and its test results, where somebody wants them."""
@@ -579,7 +615,7 @@ class BaseTrainer:
     def log_banner(self, facts: Mapping[str, Any]) -> None:
         """Shows what is about to happen: one line a fact."""
         schedule = self.schedule
-        # what is recorded is the same whether the training was killed on the way or not: where it resumed is a fact of its own
+        # the same is recorded whether the training was killed on the way or not: where it resumed is a fact of its own
         self._training_facts = {name: value for name, value in facts.items() if name != "resumed"}
         facts = {
             "data": f"{schedule.num_examples} examples in {list(self.fn_args.train_args.splits)}, "

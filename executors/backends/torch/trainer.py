@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,7 +14,6 @@ from polytrainer.executors.backends import testing
 from polytrainer.executors.backends.torch import backend as backend_lib
 from polytrainer.executors.backends.torch import (
     data_values,
-    notebook,
     predictions,
     rng,
     saving,
@@ -30,10 +28,7 @@ from polytrainer.executors.backends.torch.modes import put_into_training_mode
 from polytrainer.executors.backends.torch.precision import settings
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.step_errors import broadcast_labels_refused
-from polytrainer.executors.checkpoint_lock import locked
-from polytrainer.executors.checkpoints import remove_checkpoints
 from polytrainer.executors.distributed import launch, process_group
-from polytrainer.executors.distributed.ranks import is_chief
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import Throttle
@@ -85,31 +80,6 @@ class TorchTrainer(TorchHooks):
         with process_group.joined_if_ranked(), settings(fn_args.train_args):
             result = self._run()
             process_group.wait_for_all()
-        return result
-
-    def fit(self, train_files: Any, eval_files: Any = None, *, resume: bool = True, **options: Any) -> TrainResult:
-        """Trains without a pipeline, e.g. in a notebook.
-
-        Args:
-            train_files: Paths or patterns of files with tf.Examples.
-            eval_files: Likewise; or a dict of them by split. None: nothing is evaluated.
-            resume: Whether a training with the same data and arguments that died in the same `output_dir` goes on where
-                it was; False: it starts afresh.
-            **options: `schema` (a path or a Schema), `transform_graph`, `test_files`, `output_dir` (where model, logs
-                and `test_results` go; without it, nothing is left on disk), `base_model`, `train_args` and `eval_args`
-                (protos or dicts), and any field of TrainArgs.
-        """
-        fn_args = notebook.run_args(self, train_files, eval_files, **options)
-        try:
-            with locked(fn_args.checkpoint_dir if is_chief() else None):
-                if not resume and is_chief():
-                    remove_checkpoints(fn_args.checkpoint_dir)
-                result = self.run_fn(fn_args)
-                if is_chief():
-                    remove_checkpoints(fn_args.checkpoint_dir)
-        finally:
-            if options.get("output_dir") is None:
-                shutil.rmtree(notebook.root_of(fn_args), ignore_errors=True)
         return result
 
     def begin(self) -> None:

@@ -351,10 +351,10 @@ def test_what_is_predicted_and_exported_can_be_ones_own(made, fit):
 
 
 def test_hyperparameters_override_arguments(made, small, tmp_path):
-    from polytrainer.executors.backends.torch import notebook
+    from polytrainer.executors.backends import local_fit
 
     trainer = made()
-    args = notebook.run_args(trainer, small.train, small.eval, schema=small.schema, num_steps=1)
+    args = local_fit.run_args(trainer, small.train, small.eval, schema=small.schema, num_steps=1)
     args.hyperparameters = {"values": {"hidden": 9, "optimizer": "sgd", "learning_rate": 0.5}}
     trainer.run_fn(args)
     assert trainer.model[1].out_features == 9
