@@ -8,7 +8,7 @@ import platform
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ from absl import logging
 from polytrainer.executors.backends import (
     data_checks,
     fit_data,
+    label_vocabulary,
     local_fit,
     raw_or_transformed,
     testing,
@@ -122,9 +123,10 @@ class BaseTrainer:
     _FORMATS: tuple[str, ...] = (export_args.SAVED_MODEL, export_args.TORCH, export_args.ONNX, export_args.TFLITE)
     _KNOWS_ALL_ARGS = False
 
-    # of `fit`: the formats that it writes by default (none: those of ExportArgs), and what else it takes as data
+    # of `fit`: the formats that it writes by default (none: those of ExportArgs), and which data it takes
     _FIT_FORMATS: tuple[str, ...] = ()
     _OTHER_DATA = ""
+    _NEEDS_EVAL_DATA = True
 
     # what is worked out anew for each run
     _BOUND: tuple[str, ...] = (
@@ -142,6 +144,9 @@ class BaseTrainer:
         "_weight_by_class",
         "_training_facts",
         "_anomalies",
+        "label_words",
+        "_encode_label",
+        "_label_encoders",
     )
 
     def __init__(
@@ -155,6 +160,7 @@ class BaseTrainer:
         raw_weight_key: str | None = None,
         class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
         examples_are: Literal["raw", "transformed"] | None = None,
+        label_vocabulary: Literal["auto"] | Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
         allow_unknown: bool = False,
         **arguments: Any,
@@ -178,6 +184,8 @@ class BaseTrainer:
             examples_are: Whether the examples are "raw", as they are when the model is served, or "transformed", which
                 is outputs of Transform. By default found, from their artifacts, or from what is in them; it has to be
                 said where neither tells.
+            label_vocabulary: For a label of words, which is learned as the number of its word: the words in the order
+                of their numbers; "auto": those of the training splits, sorted. Then `self.label_words`.
             params: Arguments of your own as a dict, `self.params`; hyperparameters override its entries, too.
             allow_unknown: Whether arguments of any name are taken.
             **arguments: Those of your own: annotated class attributes (`hidden: int = 16`), or names that a method of
@@ -189,7 +197,7 @@ class BaseTrainer:
         self._check_arguments(arguments, allow_unknown)
         self.label_key, self.raw_label_key = label_key, raw_label_key
         self.weight_key, self.raw_weight_key, self.class_weights = weight_key, raw_weight_key, class_weights
-        self.examples_are = examples_are
+        self.examples_are, self.label_vocabulary = examples_are, label_vocabulary
         self._given_spec, self._defaults = feature_spec, dict(defaults or {})
         self.params = dict(params or {})
         own = {**user_arguments.defaults(type(self)), **arguments}
@@ -268,7 +276,7 @@ class BaseTrainer:
         Args:
             train_files: Paths or patterns of files with tf.Examples; a pandas DataFrame; a dict of numpy arrays by
                 feature; for a TorchTrainer also a map-style Dataset, or a DataLoader of one, of (features, label).
-            eval_files: Likewise; or a dict of them by split. None: nothing is evaluated.
+            eval_files: Likewise; or a dict of them by split. None, for a TorchTrainer: nothing is evaluated.
             resume: Whether a training with the same data and arguments that died in the same `output_dir` goes on where
                 it was; False: it starts afresh.
             **options: `schema` (a path or a Schema; by default that of a table), `transform_graph`, `test_files` (by
@@ -296,7 +304,7 @@ class BaseTrainer:
         problems = [*self._check_train_args(), *self._override(fn_args.hyperparameters)]
         self.seed = fn_args.train_args.seed if fn_args.train_args.HasField("seed") else random.getrandbits(31)
         if not problems:
-            problems = self._check_data() or testing.check(self, BaseTrainer.test_fn)
+            problems = self._check_data() or label_vocabulary.check(self) or testing.check(self, BaseTrainer.test_fn)
         if problems:
             raise PreflightError(problems)
 
@@ -348,6 +356,11 @@ class BaseTrainer:
             num_examples = dataset.count_examples(self.files(self.fn_args.train_files))
         batch_size = train_args.batch_size or DEFAULT_BATCH_SIZE
         return Schedule.of(num_examples, batch_size, train_args)
+
+    @cached_property
+    def label_words(self) -> tuple[str, ...] | None:
+        """The words of the label in the order of the numbers that are learned; None without `label_vocabulary`."""
+        return label_vocabulary.find_words(self)
 
     @cached_property
     def timings(self) -> Timings:
@@ -463,7 +476,19 @@ class BaseTrainer:
         features = dict(features)
         weight = features.pop(self.weight_key, None) if self.weight_key is not None else None
         label = features.pop(self.label_key) if self.label_key is not None else None
+        if self._encode_label is not None:
+            label = self._encode_label(label)
         return features, label, None if weight is None else weight_of_examples(weight)
+
+    @cached_property
+    def _encode_label(self) -> Callable[[Any], Any] | None:
+        """Makes numbers of labels that are words; None where they are none."""
+        return None if self.label_words is None else label_vocabulary.encoder(self.label_words)
+
+    @cached_property
+    def _label_encoders(self) -> dict[str, Any]:
+        """What makes numbers of labels, by the label's name, for the signatures of a model."""
+        return {} if self._encode_label is None else {str(self.label_key): self._encode_label}
 
     @cached_property
     def _weight_by_class(self) -> dict[int, float]:
@@ -600,6 +625,7 @@ class BaseTrainer:
             "arguments": {name: repr(getattr(self, name)) for name in self._arguments},
             "training": getattr(self, "_training_facts", {}),
             "label_key": self.label_key,
+            **({} if self.label_words is None else {"label_vocabulary": list(self.label_words)}),
             "seed": self.seed,
             "total_steps": self.schedule.total_steps,
             "num_examples": self.schedule.num_examples,

@@ -107,6 +107,9 @@ def read_arguments(
         )
     )
     data = FitData(train, evaluated, tested, schema, problems)
+    if not evaluated and trainer._NEEDS_EVAL_DATA:
+        expected = f"data to evaluate the model on, which {type(trainer).__name__} needs"
+        problems.append(Problem("eval_files", "none", expected))
     problems += _without_files(trainer, [split for _, split in data.splits()])
     return data
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 SCHEMA_FILE = "schema.pbtxt"
 _OF_THE_BASE = (
-    "label_key", "raw_label_key", "weight_key", "raw_weight_key", "class_weights", "examples_are", "params",
+    "label_key", "raw_label_key", "weight_key", "raw_weight_key", "class_weights", "examples_are", "label_vocabulary",
+    "params",
     "_given_spec", "_defaults",
 )  # fmt: skip
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object: another one in each process

@@ -64,6 +64,7 @@ class TorchHooks(BaseTrainer):
     _STRATEGIES = ("default", "single", "ddp", "fsdp")
     _KNOWS_ALL_ARGS = True
     _FIT_FORMATS = (export_args.TORCH,)
+    _NEEDS_EVAL_DATA = False
     _OTHER_DATA = "a map-style torch Dataset or DataLoader of (features, label), "
     _BOUND = (*BaseTrainer._BOUND, "train_batches", "eval_batches", "_sample", "_calls", "loss_takes_weight")
 
@@ -95,6 +96,7 @@ class TorchHooks(BaseTrainer):
         raw_weight_key: str | None = None,
         class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
         examples_are: Literal["raw", "transformed"] | None = None,
+        label_vocabulary: Literal["auto"] | Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
         allow_unknown: bool = False,
         **arguments: Any,
@@ -132,6 +134,7 @@ class TorchHooks(BaseTrainer):
             raw_weight_key: As in BaseTrainer.
             class_weights: As in BaseTrainer; `loss_options={"weight": […]}`, PyTorch's own, counts in evaluations, too.
             examples_are: As in BaseTrainer.
+            label_vocabulary: As in BaseTrainer; its words are the `classes`, too, where these are not given.
             params: As in BaseTrainer.
             allow_unknown: As in BaseTrainer.
             **arguments: As in BaseTrainer.
@@ -145,6 +148,7 @@ class TorchHooks(BaseTrainer):
             raw_weight_key=raw_weight_key,
             class_weights=class_weights,
             examples_are=examples_are,
+            label_vocabulary=label_vocabulary,
             params=params,
             allow_unknown=allow_unknown,
             loss=loss,
@@ -207,7 +211,7 @@ class TorchHooks(BaseTrainer):
             self._stored_spec,
             label_key=self.label_key,
             weight_key=self.weight_key,
-            encoders=self.encoders,
+            encoders={**self.encoders, **self._label_encoders},
             preprocess=self._transform_layer if self._is_raw else None,
             cache_mb=train_args.data_cache_mb or CACHE_MB,
             mode=train_args.data_mode or "auto",  # type: ignore[arg-type] # one of them: it was checked
@@ -387,6 +391,12 @@ class TorchHooks(BaseTrainer):
         return self._batches(files, batch_size=LABELS_AT_ONCE, rank=0, world_size=1)
 
     # ---- inside
+
+    @cached_property
+    def _label_encoders(self) -> dict[str, Any]:
+        if self.label_words is not None:
+            return {str(self.label_key): Vocabulary(self.label_words)}
+        return {name: encoder for name, encoder in self.encoders.items() if name == self.label_key}
 
     @cached_property
     def _sample(self) -> Sample:

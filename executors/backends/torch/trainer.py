@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from polytrainer.executors import timings
-from polytrainer.executors.backends import testing
+from polytrainer.executors.backends import label_vocabulary, testing
 from polytrainer.executors.backends.torch import backend as backend_lib
 from polytrainer.executors.backends.torch import (
     data_values,
@@ -224,6 +224,7 @@ class TorchTrainer(TorchHooks):
             with self.timings.of(timings.EXPORT):
                 data_values.check_weights(whole)
                 parity = self.save(whole) or {}
+                label_vocabulary.publish(self)
             engine.close(f"{self.fn_args.model_run_dir}/checkpoints")
             facts = {**state.as_dict(), "resumed_from": engine.resumed_from, "metrics": metrics, "parity": parity}
             self.write_state("pytorch", facts, self._started)

@@ -74,14 +74,17 @@ def test_a_keras_model_is_trained_on_tables_from_the_weights_of_an_earlier_fit(k
     assert not folder.exists()
 
 
-def test_a_dataset_of_torch_is_none_of_a_keras_trainers(keras_fit):
-    with pytest.raises(
-        PreflightError,
-        match=r"train_files: got a torch.utils.data.*; expected paths or patterns of files, a pandas DataFrame, or a dict",
-    ):
-        import torch
+def test_data_that_a_keras_trainer_does_not_take_is_refused():
+    import torch
 
-        WithKeras("label").fit(torch.utils.data.TensorDataset(torch.zeros(1)), num_steps=1)
+    data = torch.utils.data.TensorDataset(torch.zeros(1))
+    expected = (
+        r"train_files: got a torch.utils.data.*; expected paths or patterns of files, a pandas DataFrame, or a dict"
+    )
+    with pytest.raises(PreflightError, match=expected):
+        WithKeras("label").fit(data, data, num_steps=1)
+    with pytest.raises(PreflightError, match="eval_files: got none; expected data to evaluate the model on"):
+        WithKeras("label").fit(table(4), num_steps=1)
 
 
 def test_an_estimator_is_trained_on_a_table_and_predicts(tmp_path):

@@ -399,7 +399,7 @@ def test_it_runs_where_there_is_no_tfx(small, tmp_path):
         [sys.executable, "-c", dedent(script)], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "TrainResult(metrics={'loss'" in done.stdout
+    assert "FitResult(metrics={'loss'" in done.stdout
 
 
 # ---- precision, memory, settings
