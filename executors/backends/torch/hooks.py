@@ -211,7 +211,7 @@ class TorchHooks(BaseTrainer):
             self._stored_spec,
             label_key=self.label_key,
             weight_key=self.weight_key,
-            encoders={**self.encoders, **self._label_encoders},
+            encoders=self._batch_encoders,
             preprocess=self._transform_layer if self._is_raw else None,
             cache_mb=train_args.data_cache_mb or CACHE_MB,
             mode=train_args.data_mode or "auto",  # type: ignore[arg-type] # one of them: it was checked
@@ -392,11 +392,17 @@ class TorchHooks(BaseTrainer):
 
     # ---- inside
 
+    @property
+    def _batch_encoders(self) -> dict[str, Any]:
+        """How features of words and a label of words become numbers, by name."""
+        if self.label_words is None:
+            return self.encoders
+        return {**self.encoders, str(self.label_key): Vocabulary(self.label_words)}
+
     @cached_property
     def _label_encoders(self) -> dict[str, Any]:
-        if self.label_words is not None:
-            return {str(self.label_key): Vocabulary(self.label_words)}
-        return {name: encoder for name, encoder in self.encoders.items() if name == self.label_key}
+        own = {name: encoder for name, encoder in self.encoders.items() if name == self.label_key}
+        return own or super()._label_encoders
 
     @cached_property
     def _sample(self) -> Sample:

@@ -10,6 +10,9 @@ import pytest
 from torch import nn
 
 from polytrainer import EstimatorTrainer, KerasTrainer, TorchTrainer, Vocabulary
+from polytrainer.executors.backends import local_fit
+from polytrainer.executors.data.table_columns import table_columns
+from polytrainer.executors.data.table_examples import table_schema
 from polytrainer.executors.errors import PreflightError
 
 pytestmark = pytest.mark.line
@@ -73,12 +76,12 @@ def state(folder):
     return json.loads((folder / "model_run" / "trainer_state.json").read_text())
 
 
-def learned_labels(result):
+def learned_labels(result, data=EVAL):
     """The label as `transform_features` gives it to an Evaluator."""
     import tensorflow as tf
 
     model = tf.saved_model.load(result.model_dir)
-    examples = list(result.served_model._examples(EVAL))
+    examples = list(result.served_model._examples(data))
     return model.signatures["transform_features"](examples=tf.constant(examples))["species"].numpy().reshape(-1)
 
 
@@ -88,6 +91,7 @@ def test_torch_learns_the_words_of_the_training_split_and_serves_them(torch_fit)
     said = result.predict({"x": EVAL["x"]})
     assert [word.decode() for word in said["classes"][:, 0]] == EVAL["species"].tolist()
     assert learned_labels(result).tolist() == NUMBERS.tolist()
+    assert set(learned_labels(result, {"x": EVAL["x"]})) == {-1}
 
 
 def test_the_words_are_recorded_and_published(torch_fit):
@@ -156,3 +160,11 @@ def test_a_missing_label_is_refused_with_its_record():
     data = pd.DataFrame({"x": list(EVAL["x"]), "species": [*EVAL["species"][:8], None]})
     with pytest.raises(PreflightError, match=r"'species' in record 8 of .*: got no value"):
         WithTorch("species", label_vocabulary="auto").fit(data, num_steps=1)
+
+
+def test_the_words_are_found_in_parquet_files_too(tmp_path):
+    pd.DataFrame({**EVAL, "x": EVAL["x"][:, 0]}).to_parquet(tmp_path / "rows.parquet")
+    schema = table_schema(table_columns({"x": EVAL["x"][:, 0], "species": EVAL["species"]}, "data")[0])
+    trainer = WithTorch("species", label_vocabulary="auto")
+    trainer.bind(local_fit.run_args(trainer, str(tmp_path / "rows.parquet"), schema=schema, output_dir=str(tmp_path)))
+    assert list(trainer.label_words) == WORDS
