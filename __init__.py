@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from polytrainer.components.model_comparator import ModelComparator
     from polytrainer.components.trainer import Trainer
     from polytrainer.executors.backends.estimator_trainer import EstimatorTrainer
+    from polytrainer.executors.backends.fit_result import FitResult
     from polytrainer.executors.backends.keras.export_keras import export_keras
     from polytrainer.executors.backends.keras.trainer import KerasTrainer
+    from polytrainer.executors.backends.served_model import predict
     from polytrainer.executors.backends.torch.export_torch import export_torch
     from polytrainer.executors.backends.torch.features import Features
     from polytrainer.executors.backends.torch.reading import torch_batches
@@ -36,6 +38,7 @@ __all__ = [
     "EvalArgs",
     "ExportArgs",
     "Features",
+    "FitResult",
     "FnArgs",
     "Hashing",
     "KerasTrainer",
@@ -53,6 +56,7 @@ __all__ = [
     "Vocabulary",
     "export_keras",
     "export_torch",
+    "predict",
     "torch_batches",
     "write_test_results",
 ]
@@ -68,6 +72,7 @@ _HOMES = {
     "EvalArgs": "polytrainer.proto.trainer_pb2",
     "ExportArgs": "polytrainer.proto.trainer_pb2",
     "Features": "polytrainer.executors.backends.torch.features",
+    "FitResult": "polytrainer.executors.backends.fit_result",
     "FnArgs": "polytrainer.executors.fn_args",
     "Hashing": "polytrainer.executors.data.encoders",
     "KerasTrainer": "polytrainer.executors.backends.keras.trainer",
@@ -85,6 +90,7 @@ _HOMES = {
     "Vocabulary": "polytrainer.executors.data.encoders",
     "export_keras": "polytrainer.executors.backends.keras.export_keras",
     "export_torch": "polytrainer.executors.backends.torch.export_torch",
+    "predict": "polytrainer.executors.backends.served_model",
     "torch_batches": "polytrainer.executors.backends.torch.reading",
     "write_test_results": "polytrainer.executors.test_results.public",
 }

@@ -113,7 +113,7 @@ class Task:
 
     def ours(self) -> float:
         """TorchTrainer, from the first step to the last; its data is decoded already."""
-        from polytrainer.executors.backends.torch import notebook
+        from polytrainer.executors.backends import local_fit
 
         spec = {"x": tf.io.FixedLenFeature([self.width], tf.float32), "y": tf.io.FixedLenFeature([1], tf.int64)}
         trainer = Ours(
@@ -122,7 +122,7 @@ class Task:
 
         def bound(steps: int) -> None:
             trainer.bind(
-                notebook.run_args(trainer, self.path, None, num_steps=steps, batch_size=self.batch_size, seed=1)
+                local_fit.run_args(trainer, self.path, None, num_steps=steps, batch_size=self.batch_size, seed=1)
             )
             trainer.train_batches.prepare()
 

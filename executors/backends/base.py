@@ -8,7 +8,7 @@ import platform
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from absl import logging
 
 from polytrainer.executors import storage
-from polytrainer.executors.backends import data_checks, raw_or_transformed, testing, user_arguments
+from polytrainer.executors.backends import (
+    data_checks,
+    fit_data,
+    label_vocabulary,
+    local_fit,
+    raw_or_transformed,
+    testing,
+    user_arguments,
+)
 from polytrainer.executors.backends.example_weights import (
     LABELS_AT_ONCE,
     balanced_weights,
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
     from tensorflow_metadata.proto.v0 import schema_pb2
 
+    from polytrainer.executors.backends.fit_result import FitResult
     from polytrainer.executors.fn_args import FnArgs
     from polytrainer.executors.test_results.results import Results
     from polytrainer.proto.trainer_pb2 import TrainArgs
@@ -118,6 +127,11 @@ class BaseTrainer:
 
     _SHOWN_AS: str | None = None  # what messages call a class that users do not name
 
+    # of `fit`: the formats that it writes by default (none: those of ExportArgs), and which data it takes
+    _FIT_FORMATS: tuple[str, ...] = ()
+    _OTHER_DATA = ""
+    _NEEDS_EVAL_DATA = True
+
     # what is worked out anew for each run
     _BOUND: tuple[str, ...] = (
         "schema",
@@ -134,6 +148,9 @@ class BaseTrainer:
         "_weight_by_class",
         "_training_facts",
         "_anomalies",
+        "label_words",
+        "_encode_label",
+        "_label_encoders",
     )
 
     def __init__(
@@ -147,6 +164,7 @@ class BaseTrainer:
         raw_weight_key: str | None = None,
         class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
         examples_are: Literal["raw", "transformed"] | None = None,
+        label_vocabulary: Literal["auto"] | Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
         allow_unknown: bool = False,
         **arguments: Any,
@@ -170,6 +188,8 @@ class BaseTrainer:
             examples_are: Whether the examples are "raw", as they are when the model is served, or "transformed", which
                 is outputs of Transform. By default found, from their artifacts, or from what is in them; it has to be
                 said where neither tells.
+            label_vocabulary: For a label of words, which is learned as the number of its word: the words in the order
+                of their numbers; "auto": those of the training splits, sorted. Then `self.label_words`.
             params: Arguments of your own as a dict, `self.params`; hyperparameters override its entries, too.
             allow_unknown: Whether arguments of any name are taken.
             **arguments: Those of your own: annotated class attributes (`hidden: int = 16`), or names that a method of
@@ -181,7 +201,7 @@ class BaseTrainer:
         self._check_arguments(arguments, allow_unknown)
         self.label_key, self.raw_label_key = label_key, raw_label_key
         self.weight_key, self.raw_weight_key, self.class_weights = weight_key, raw_weight_key, class_weights
-        self.examples_are = examples_are
+        self.examples_are, self.label_vocabulary = examples_are, label_vocabulary
         self._given_spec, self._defaults = feature_spec, dict(defaults or {})
         self.params = dict(params or {})
         own = {**user_arguments.defaults(type(self)), **arguments}
@@ -264,6 +284,26 @@ class BaseTrainer:
         """Trains: what TFX calls."""
         raise NotImplementedError
 
+    def fit(self, train_files: Any, eval_files: Any = None, *, resume: bool = True, **options: Any) -> FitResult:
+        """Trains without a pipeline, e.g. in a notebook.
+
+        Args:
+            train_files: Paths or patterns of files with tf.Examples; a pandas DataFrame; a dict of numpy arrays by
+                feature; for a TorchTrainer also a map-style Dataset, or a DataLoader of one, of (features, label).
+            eval_files: Likewise; or a dict of them by split. None, for a TorchTrainer: nothing is evaluated.
+            resume: Whether a training with the same data and arguments that died in the same `output_dir` goes on where
+                it was; False: it starts afresh.
+            **options: `schema` (a path or a Schema; by default that of a table), `transform_graph`, `test_files` (by
+                split), `output_dir` (where model, logs and `test_results` go; without it, the model is kept as long as
+                the result is, and nothing else), `base_model` (what an earlier `fit` returned, its `output_dir`, or a
+                model's path), `train_args`, `eval_args` and `export_args` (protos or dicts), and any field of
+                TrainArgs.
+
+        Returns:
+            Metrics and the like, and `predict`.
+        """
+        return local_fit.fit(self, train_files, eval_files, resume=resume, **options)
+
     # ---- what is at hand
 
     def bind(self, fn_args: FnArgs) -> None:
@@ -279,7 +319,7 @@ class BaseTrainer:
         problems = [*self._check_train_args(), *self._override(fn_args.hyperparameters)]
         self.seed = fn_args.train_args.seed if fn_args.train_args.HasField("seed") else random.getrandbits(31)
         if not problems:
-            problems = self._check_data() or testing.check(self, BaseTrainer.test_fn)
+            problems = self._check_data() or label_vocabulary.check(self) or testing.check(self, BaseTrainer.test_fn)
         if problems:
             raise PreflightError(problems)
 
@@ -333,6 +373,11 @@ class BaseTrainer:
         return Schedule.of(num_examples, batch_size, train_args)
 
     @cached_property
+    def label_words(self) -> tuple[str, ...] | None:
+        """The words of the label in the order of the numbers that are learned; None without `label_vocabulary`."""
+        return label_vocabulary.find_words(self)
+
+    @cached_property
     def timings(self) -> Timings:
         """Seconds by phase of this training."""
         return Timings()
@@ -370,6 +415,10 @@ class BaseTrainer:
     def _shown_name(self) -> str:
         """What messages call this trainer."""
         return self._SHOWN_AS or type(self).__name__
+
+    def _as_table(self, data: Any, where: str) -> tuple[Any | None, list[Problem]]:
+        """Data given to `fit` as a table, None where it is none; and what is wrong with it."""
+        return fit_data.as_table(data), []
 
     def _test(self, model: Any, split: str, files: Sequence[str], *, measured: bool) -> dict[str, float]:
         """Metrics of a split, where it is to be measured; and its test results, where somebody wants them."""
@@ -452,7 +501,19 @@ class BaseTrainer:
         features = dict(features)
         weight = features.pop(self.weight_key, None) if self.weight_key is not None else None
         label = features.pop(self.label_key) if self.label_key is not None else None
+        if self._encode_label is not None:
+            label = self._encode_label(label)
         return features, label, None if weight is None else weight_of_examples(weight)
+
+    @cached_property
+    def _encode_label(self) -> Callable[[Any], Any] | None:
+        """Makes numbers of labels that are words; None where they are none."""
+        return None if self.label_words is None else label_vocabulary.encoder(self.label_words)
+
+    @cached_property
+    def _label_encoders(self) -> dict[str, Any]:
+        """What makes numbers of labels, by the label's name, for the signatures of a model."""
+        return {} if self._encode_label is None else {str(self.label_key): self._encode_label}
 
     @cached_property
     def _weight_by_class(self) -> dict[int, float]:
@@ -590,6 +651,7 @@ class BaseTrainer:
             "arguments": {name: repr(getattr(self, name)) for name in self._arguments},
             "training": getattr(self, "_training_facts", {}),
             "label_key": self.label_key,
+            **({} if self.label_words is None else {"label_vocabulary": list(self.label_words)}),
             "seed": self.seed,
             "total_steps": self.schedule.total_steps,
             "num_examples": self.schedule.num_examples,

@@ -15,10 +15,11 @@ _NOISE = re.compile(
 )
 _REFERENCES = re.compile(r"\s*\[\[\{\{.*?\}\}\]\]|\s*\[Op:.*?\]|\{\{.*?\}\}")
 _TEXT_REMEDY = {
-    "keras": "Make numbers of it in Transform (tft.compute_and_apply_vocabulary).",
-    "estimator": "Give the Estimator label_vocabulary=[…] and n_classes, or make numbers of it in Transform "
-    "(tft.compute_and_apply_vocabulary).",
-    "torch": 'TorchTrainer(encoders={{"{label}": Vocabulary([…])}}, classes=…) makes numbers of it, and so does '
+    "keras": 'KerasTrainer(label_vocabulary="auto") makes numbers of it, and so does '
+    "tft.compute_and_apply_vocabulary in Transform.",
+    "estimator": 'EstimatorTrainer(label_vocabulary="auto") makes numbers of it, and so does '
+    "tft.compute_and_apply_vocabulary in Transform; or give the Estimator label_vocabulary=[…] and n_classes.",
+    "torch": 'TorchTrainer(label_vocabulary="auto") makes numbers of it and serves classes, and so does '
     "tft.compute_and_apply_vocabulary in Transform.",
 }
 

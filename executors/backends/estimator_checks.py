@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.io import gfile
 
 from polytrainer.executors.backends import data_checks, estimator_formats
+from polytrainer.executors.backends.data_errors import text_label
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.run_record import write
 from polytrainer.proto.problems import Problem
@@ -83,18 +84,21 @@ def _graph(trainer: EstimatorTrainer, estimator: Any, mode: str) -> Iterator[tup
         if trainer.is_weighted:
             weight = tf.identity(features[trainer.weight_column])  # an operation of its own, to be found by
             features = {**features, trainer.weight_column: weight}
-        yield _spec(estimator, features, label, mode), weight
+        yield _spec(trainer, estimator, features, label, mode), weight
 
 
-def _spec(estimator: Any, features: Any, label: Any, mode: str) -> Any:
+def _spec(trainer: EstimatorTrainer, estimator: Any, features: Any, label: Any, mode: str) -> Any:
     """The EstimatorSpec of a mode.
 
     Raises:
-        PreflightError: If the Estimator takes a feature as a number in each example that may be missing.
+        PreflightError: If the Estimator takes a feature as a number in each example that may be missing, or a label of
+            words for numbers.
     """
     try:
         return estimator.model_fn(features, label, mode, estimator.config)
     except ValueError as error:
+        if getattr(label, "dtype", None) == tf.string and trainer.label_key is not None:
+            raise PreflightError([text_label(trainer.label_key, "estimator")]) from error
         if _SPARSE not in str(error):
             raise
         got = str(error).strip().splitlines()[-1].strip()

@@ -24,6 +24,7 @@ from polytrainer.executors.backends import (
     estimator_serving,
     estimator_shim,
     estimator_weights,
+    label_vocabulary,
 )
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.data_errors import reason, text_label
@@ -135,6 +136,7 @@ class EstimatorTrainer(BaseTrainer):
             metrics.update(self.test_fn(estimator))
         with self.timings.of(timings.EXPORT):
             parity = self.save(estimator) or {}  # of those who override it, too, and return nothing
+            label_vocabulary.publish(self)
         return metrics, parity
 
     def train(self, estimator: Any, first_step: int) -> list[dict[str, float]]:
@@ -283,7 +285,10 @@ class EstimatorTrainer(BaseTrainer):
         """The Estimator as it predicts: without label and weight, with one more signature."""
         features = dict(features)
         beside = estimator_predictions.told_beside(features)
-        parsed = {name: _dense(tensor) for name, tensor in features.items()}
+        parsed = {
+            name: self._label_encoders[name](tensor) if name in self._label_encoders else _dense(tensor)
+            for name, tensor in features.items()
+        }
         for name in {self.label_key, self.weight_key} & set(features):
             del features[name]
         spec = estimator.model_fn(features, None, tf.estimator.ModeKeys.PREDICT, config)
@@ -357,6 +362,8 @@ class EstimatorTrainer(BaseTrainer):
         examples = tf.compat.v1.placeholder(tf.string, [None], name="input_example_tensor")
         features = self._transformed(parse_examples(examples, between.raw_spec))
         labels = features.get(self.label_key or "")
+        if self._encode_label is not None:
+            labels = self._encode_label(labels)
         if self.is_weighted:
             weight = None if self.weight_key is None else features.pop(self.weight_key)
             features, _ = estimator_weights.with_weight_feature(self.weight_column, features, labels, weight)

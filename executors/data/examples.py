@@ -14,7 +14,7 @@ def stored_names(file: str) -> set[str]:
     """Names of the features in the first example of a file, TFRecords or Parquet."""
     from polytrainer.executors.data.dataset import first_records
 
-    if _is_parquet(file):
+    if is_parquet(file):
         from polytrainer.executors.data.parquet import opened
 
         return set(opened(file).schema_arrow.names)
@@ -38,7 +38,7 @@ def all_examples(files: Sequence[str]) -> Iterator[bytes]:
     import tensorflow as tf
 
     for file in files:
-        if _is_parquet(file):
+        if is_parquet(file):
             from polytrainer.executors.data.parquet import opened
 
             for batch in opened(file).iter_batches(batch_size=_PARQUET_ROWS):
@@ -47,7 +47,8 @@ def all_examples(files: Sequence[str]) -> Iterator[bytes]:
             yield from tf.data.TFRecordDataset([file], "GZIP" if file.endswith(".gz") else "").as_numpy_iterator()
 
 
-def _is_parquet(file: str) -> bool:
+def is_parquet(file: str) -> bool:
+    """Whether a file is Parquet, by its first bytes."""
     import tensorflow as tf
 
     from polytrainer.executors.data.parquet import MAGIC

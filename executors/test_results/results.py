@@ -119,4 +119,5 @@ def opened(
 
 def learns_another_label(trainer: BaseTrainer) -> bool:
     """Whether the label that is learned is made of the one on disk: by Transform, or by an encoder of words."""
-    return trainer._is_raw or trainer.label_key in getattr(trainer, "encoders", {})
+    is_encoded = trainer.label_key in getattr(trainer, "encoders", {}) or trainer.label_words is not None
+    return trainer._is_raw or is_encoded

@@ -16,7 +16,7 @@ from absl import logging
 from tfx.dsl.io import fileio
 
 from polytrainer.executors import timings
-from polytrainer.executors.backends import data_checks
+from polytrainer.executors.backends import data_checks, label_vocabulary
 from polytrainer.executors.backends.base import BaseTrainer
 from polytrainer.executors.backends.data_errors import first_batch_error, reason
 from polytrainer.executors.backends.keras import callbacks as callbacks_lib
@@ -116,6 +116,7 @@ class KerasTrainer(BaseTrainer):
             # outside of the strategy's scope: what is traced inside belongs to its replicas
             with self._output_of_this_worker(), self.timings.of(timings.EXPORT):
                 parity = self.save(model) or {}  # of those who override it, too, and return nothing
+                label_vocabulary.publish(self)
             if self._is_chief:
                 told = {"resumed_from": resumed_from, "metrics": metrics, "parity": parity}
                 self.write_state("keras", {**progress.saved(), **told}, started)
@@ -304,7 +305,7 @@ class KerasTrainer(BaseTrainer):
         between = between.of_reading(features_read(predict, between.feature_spec))
         module = tf.Module()
         module.model = formats.trackable(model)
-        return module, between, signatures(module, predict, between)
+        return module, between, signatures(module, predict, between, self._label_encoders)
 
     def _check_signatures(self, model: Any) -> None:
         """Makes and calls the signatures of the untrained model: what does not fit is found before it is trained.

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from polytrainer.executors.backends import data_checks
 from polytrainer.executors.backends.base import DEFAULT_BATCH_SIZE, BaseTrainer, Schedule
 from polytrainer.executors.backends.example_weights import LABELS_AT_ONCE, labels_of
-from polytrainer.executors.backends.torch import data_values, forward, notebook, optimizers, schedulers
+from polytrainer.executors.backends.torch import data_values, datasets, forward, optimizers, schedulers
 from polytrainer.executors.backends.torch import metrics as metrics_lib
 from polytrainer.executors.backends.torch.backend import TrainerBackend
 from polytrainer.executors.backends.torch.batch import moved
@@ -29,11 +30,12 @@ from polytrainer.executors.data.torch_batches import TorchBatches
 from polytrainer.executors.distributed import process_group
 from polytrainer.executors.errors import PreflightError, TrainingError
 from polytrainer.executors.monitors import ModelSelection
-from polytrainer.proto import args
+from polytrainer.proto import args, export_args
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import TrainArgs
 
 _PARTS = (2, 3)
+CACHE_MB = 2048
 
 
 class TorchHooks(BaseTrainer):
@@ -61,6 +63,9 @@ class TorchHooks(BaseTrainer):
     _PRECISIONS = args.PRECISIONS
     _STRATEGIES = ("default", "single", "ddp", "fsdp")
     _KNOWS_ALL_ARGS = True
+    _FIT_FORMATS = (export_args.TORCH,)
+    _NEEDS_EVAL_DATA = False
+    _OTHER_DATA = "a map-style torch Dataset or DataLoader of (features, label), "
     _BOUND = (*BaseTrainer._BOUND, "train_batches", "eval_batches", "_sample", "_calls", "loss_takes_weight")
 
     def __init__(
@@ -91,6 +96,7 @@ class TorchHooks(BaseTrainer):
         raw_weight_key: str | None = None,
         class_weights: Mapping[int, float] | Literal["balanced"] | None = None,
         examples_are: Literal["raw", "transformed"] | None = None,
+        label_vocabulary: Literal["auto"] | Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
         allow_unknown: bool = False,
         **arguments: Any,
@@ -128,6 +134,7 @@ class TorchHooks(BaseTrainer):
             raw_weight_key: As in BaseTrainer.
             class_weights: As in BaseTrainer; `loss_options={"weight": […]}`, PyTorch's own, counts in evaluations, too.
             examples_are: As in BaseTrainer.
+            label_vocabulary: As in BaseTrainer; its words are the `classes`, too, where these are not given.
             params: As in BaseTrainer.
             allow_unknown: As in BaseTrainer.
             **arguments: As in BaseTrainer.
@@ -141,6 +148,7 @@ class TorchHooks(BaseTrainer):
             raw_weight_key=raw_weight_key,
             class_weights=class_weights,
             examples_are=examples_are,
+            label_vocabulary=label_vocabulary,
             params=params,
             allow_unknown=allow_unknown,
             loss=loss,
@@ -203,9 +211,9 @@ class TorchHooks(BaseTrainer):
             self._stored_spec,
             label_key=self.label_key,
             weight_key=self.weight_key,
-            encoders=self.encoders,
+            encoders=self._batch_encoders,
             preprocess=self._transform_layer if self._is_raw else None,
-            cache_mb=train_args.data_cache_mb or notebook.CACHE_MB,
+            cache_mb=train_args.data_cache_mb or CACHE_MB,
             mode=train_args.data_mode or "auto",  # type: ignore[arg-type] # one of them: it was checked
             cache_dir=self._cache_dir,
             **options,
@@ -384,6 +392,18 @@ class TorchHooks(BaseTrainer):
 
     # ---- inside
 
+    @property
+    def _batch_encoders(self) -> dict[str, Any]:
+        """How features of words and a label of words become numbers, by name."""
+        if self.label_words is None:
+            return self.encoders
+        return {**self.encoders, str(self.label_key): Vocabulary(self.label_words)}
+
+    @cached_property
+    def _label_encoders(self) -> dict[str, Any]:
+        own = {name: encoder for name, encoder in self.encoders.items() if name == self.label_key}
+        return own or super()._label_encoders
+
     @cached_property
     def _sample(self) -> Sample:
         return Sample(self)
@@ -398,6 +418,11 @@ class TorchHooks(BaseTrainer):
         """Where decoded data may lie: with the checkpoints, so that ranks share it and a resumed training has it."""
         folder = self.fn_args.checkpoint_dir
         return f"{folder}/data" if folder else process_group.shared_folder()
+
+    def _as_table(self, data: Any, where: str) -> tuple[Any | None, list[Problem]]:
+        if isinstance(data, (DataLoader, Dataset)):
+            return datasets.dataset_table(data, where, self.label_key, self.weight_key)
+        return super()._as_table(data, where)
 
     def _check_sizes(self) -> list[Problem]:
         """Nothing: all of a split is decoded before the first step."""

@@ -75,7 +75,7 @@ def servable(trainer: TorchTrainer, program: torch.export.ExportedProgram) -> Se
                 return outputs if names is None else {**outputs, CLASSES: _classes(outputs, names)}
 
             # makes `predict` on named tensors at once: what does not fit shows here
-            made = signatures(module, predict, features.between, _label_encoders(trainer))
+            made = signatures(module, predict, features.between, trainer._label_encoders)
             return Servable(module, made, features)
     except PreflightError:
         raise
@@ -151,7 +151,7 @@ def save_preprocessing(trainer: TorchTrainer, arguments: Mapping[str, torch.Tens
             if set(made) != set(arguments):
                 raise ValueError(f"input_fn gives {sorted(arguments)}, the schema or transform graph {sorted(made)}")
             path = os.path.join(os.path.dirname(told.serving_model_dir), *preprocessing.FOLDER)
-            preprocessing.write(path, features, _label_encoders(trainer))
+            preprocessing.write(path, features, trainer._label_encoders)
     except (ValueError, KeyError, TrainingError) as error:
         logging.warning("TFX's Evaluator will not be able to evaluate %s: %s", told.serving_model_dir, error)
 
@@ -201,17 +201,13 @@ def warn_of_skew(trainer: TorchTrainer, features: ProgramFeatures, arguments: Ma
         )
 
 
-def _label_encoders(trainer: TorchTrainer) -> dict[str, Any]:
-    return {name: encoder for name, encoder in trainer.encoders.items() if name == trainer.label_key}
-
-
 def class_names(trainer: TorchTrainer) -> list[bytes] | None:
-    """The names of the classes; None if there are none.
+    """The names of the classes, by default the words of `label_vocabulary`; None if there are none.
 
     Raises:
         PreflightError: If they cannot be found.
     """
-    classes: Any = trainer.classes
+    classes: Any = trainer.label_words if trainer.classes is None else trainer.classes
     if classes is None:
         return None
     if isinstance(classes, str):

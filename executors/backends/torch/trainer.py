@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,11 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from polytrainer.executors import timings
-from polytrainer.executors.backends import testing
+from polytrainer.executors.backends import label_vocabulary, testing
 from polytrainer.executors.backends.torch import backend as backend_lib
 from polytrainer.executors.backends.torch import (
     data_values,
-    notebook,
     predictions,
     rng,
     saving,
@@ -30,9 +28,7 @@ from polytrainer.executors.backends.torch.modes import put_into_training_mode
 from polytrainer.executors.backends.torch.precision import settings
 from polytrainer.executors.backends.torch.state import TrainState
 from polytrainer.executors.backends.torch.step_errors import broadcast_labels_refused
-from polytrainer.executors.checkpoint_lock import locked
-from polytrainer.executors.checkpoints import remove_checkpoints
-from polytrainer.executors.distributed import launch, process_group, ranks
+from polytrainer.executors.distributed import launch, process_group
 from polytrainer.executors.errors import PreflightError
 from polytrainer.executors.result import TrainResult
 from polytrainer.executors.run_record import Throttle
@@ -84,32 +80,6 @@ class TorchTrainer(TorchHooks):
         with process_group.joined_if_ranked(fn_args.train_args.strategy), settings(fn_args.train_args):
             result = self._run()
             process_group.wait_for_all()
-        return result
-
-    def fit(self, train_files: Any, eval_files: Any = None, *, resume: bool = True, **options: Any) -> TrainResult:
-        """Trains without a pipeline, e.g. in a notebook.
-
-        Args:
-            train_files: Paths or patterns of files with tf.Examples.
-            eval_files: Likewise; or a dict of them by split. None: nothing is evaluated.
-            resume: Whether a training with the same data and arguments that died in the same `output_dir` goes on where
-                it was; False: it starts afresh.
-            **options: `schema` (a path or a Schema), `transform_graph`, `test_files`, `output_dir` (where model, logs
-                and `test_results` go; without it, nothing is left on disk), `base_model`, `train_args` and `eval_args`
-                (protos or dicts), and any field of TrainArgs.
-        """
-        fn_args = notebook.run_args(self, train_files, eval_files, **options)
-        chief = ranks.is_chief(fn_args.train_args.strategy)
-        try:
-            with locked(fn_args.checkpoint_dir if chief else None):
-                if not resume and chief:
-                    remove_checkpoints(fn_args.checkpoint_dir)
-                result = self.run_fn(fn_args)
-                if chief:
-                    remove_checkpoints(fn_args.checkpoint_dir)
-        finally:
-            if options.get("output_dir") is None:
-                shutil.rmtree(notebook.root_of(fn_args), ignore_errors=True)
         return result
 
     def begin(self) -> None:
@@ -256,6 +226,7 @@ class TorchTrainer(TorchHooks):
             with self.timings.of(timings.EXPORT):
                 data_values.check_weights(whole)
                 parity = self.save(whole) or {}
+                label_vocabulary.publish(self)
             engine.close(f"{self.fn_args.model_run_dir}/checkpoints")
             facts = {**state.as_dict(), "resumed_from": engine.resumed_from, "metrics": metrics, "parity": parity}
             self.write_state("pytorch", facts, self._started)

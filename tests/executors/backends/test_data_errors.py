@@ -53,9 +53,9 @@ MODULES = {
 """,
 }
 REMEDIES = {
-    "keras": "Make numbers of it in Transform",
-    "torch": r'TorchTrainer\(encoders=\{"label": Vocabulary',
-    "estimator": "Give the Estimator label_vocabulary",
+    "keras": r'KerasTrainer\(label_vocabulary="auto"\)',
+    "torch": r'TorchTrainer\(label_vocabulary="auto"\)',
+    "estimator": r'EstimatorTrainer\(label_vocabulary="auto"\)',
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from polytrainer import TorchTrainer
-from polytrainer.executors.backends.torch import notebook
+from polytrainer.executors.backends import local_fit
 from polytrainer.executors.errors import PreflightError
 
 
@@ -93,7 +93,7 @@ def test_without_a_checkpoint_dir_the_training_has_a_folder_that_goes_with_it(
     monkeypatch.setattr(Mine, "fails", where)
     trainer = Mine("label")
     options = {**OPTIONS, "output_dir": str(tmp_path / "out"), "schema": small.schema}
-    fn_args = notebook.run_args(trainer, small.train, small.eval, **options)
+    fn_args = local_fit.run_args(trainer, small.train, small.eval, **options)
     fn_args.checkpoint_dir = None  # where outputs are in a bucket
     try:
         trainer.run_fn(fn_args)

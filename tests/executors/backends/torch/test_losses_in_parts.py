@@ -119,7 +119,7 @@ def training(small, tmp_path_factory):
     from torch import nn
 
     from polytrainer import TorchTrainer
-    from polytrainer.executors.backends.torch import notebook
+    from polytrainer.executors.backends import local_fit
     from polytrainer.executors.backends.torch.micro_batches import MicroBatches
     from polytrainer.proto.trainer_pb2 import TrainArgs
 
@@ -140,7 +140,7 @@ def training(small, tmp_path_factory):
         trainer = type("Mine", (TorchTrainer,), hooks)("label", loss=loss, **arguments)
         folder = str(tmp_path_factory.mktemp("parts"))
         trainer.bind(
-            notebook.run_args(trainer, small.train, small.eval, schema=small.schema, output_dir=folder, seed=1)
+            local_fit.run_args(trainer, small.train, small.eval, schema=small.schema, output_dir=folder, seed=1)
         )
         trainer.begin()
         engine = trainer.engine

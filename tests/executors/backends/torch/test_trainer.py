@@ -351,10 +351,10 @@ def test_what_is_predicted_and_exported_can_be_ones_own(made, fit):
 
 
 def test_hyperparameters_override_arguments(made, small, tmp_path):
-    from polytrainer.executors.backends.torch import notebook
+    from polytrainer.executors.backends import local_fit
 
     trainer = made()
-    args = notebook.run_args(trainer, small.train, small.eval, schema=small.schema, num_steps=1)
+    args = local_fit.run_args(trainer, small.train, small.eval, schema=small.schema, num_steps=1)
     args.hyperparameters = {"values": {"hidden": 9, "optimizer": "sgd", "learning_rate": 0.5}}
     trainer.run_fn(args)
     assert trainer.model[1].out_features == 9
@@ -399,7 +399,7 @@ def test_it_runs_where_there_is_no_tfx(small, tmp_path):
         [sys.executable, "-c", dedent(script)], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "TrainResult(metrics={'loss'" in done.stdout
+    assert "FitResult(metrics={'loss'" in done.stdout
 
 
 # ---- precision, memory, settings
