@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from polytrainer.executors.data import anomalies, diagnosis
+from polytrainer.executors.data import anomalies, diagnosis, records
 from polytrainer.executors.data.anomalies import INFINITE, MISSING, NAN, Anomaly
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.data.parsing import Parser
@@ -34,6 +34,8 @@ def find(trainer: BaseTrainer) -> Anomalies:
     for split, patterns in _patterns(trainer).items():
         files = tuple(trainer.files(patterns))
         if files not in found:
+            if problems := records.oversized_records(files):  # `fit` has no preflight
+                raise PreflightError(problems)
             try:
                 found[files] = anomalies.find_anomalies(files, trainer._stored_spec, transform)
             except diagnosis.failures() as error:

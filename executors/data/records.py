@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polytrainer.executors.data.frames import oversized_record
 from polytrainer.proto.problems import Problem
 
 # A preflight that reads everything would double the reading of a large split, one that reads nothing would find a
@@ -54,6 +55,19 @@ def inspect(files: Sequence[str], read_whole_bytes: int = READ_WHOLE_BYTES) -> I
     return Inspection(tuple(problems), num_records, whole)
 
 
+def oversized_records(files: Sequence[str], read_whole_bytes: int = READ_WHOLE_BYTES) -> list[Problem]:
+    """Of each file, what would end the process of whoever reads it; looked for as far as `inspect` reads."""
+    import tensorflow as tf
+
+    problems, budget = [], read_whole_bytes
+    for file in files:
+        size = tf.io.gfile.stat(file).length
+        if problem := oversized_record(file, first_only=size > budget):
+            problems.append(problem)
+        budget -= size if size <= budget else 0
+    return problems
+
+
 def diagnose(file: str, *, first_only: bool = False) -> int | Problem:
     """The number of records that can be read from a file, or what is wrong with it.
 
@@ -66,6 +80,8 @@ def diagnose(file: str, *, first_only: bool = False) -> int | Problem:
     remedy = "Was the component that wrote it killed, or the copy cut short? Run that component again."
     if tf.io.gfile.stat(file).length == 0:
         return Problem(file, "a file of 0 bytes", "TFRecords, gzipped (an empty shard has 20 bytes)", remedy)
+    if problem := oversized_record(file, first_only=first_only):
+        return problem
     gzipped = file.endswith(".gz")
     records = tf.data.TFRecordDataset([file], compression_type="GZIP" if gzipped else "")
     seen = num_bytes = 0
