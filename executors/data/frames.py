@@ -1,15 +1,14 @@
 """The frames of TFRecord files: a length that TensorFlow's reader does not survive is seen before it reads it.
 
-A record is framed by its length (8 bytes, little endian), the masked CRC-32C of that length (4), the data, and theirs (4):
-https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details. Where the checksum of a length is right,
-TensorFlow (seen with 2.15 to 2.21) asks for as much memory as it says, and 2^60 bytes end the process by SIGSEGV.
+A record is framed by its length (8 bytes, little endian), the masked CRC-32C of that length (4), the data, and theirs:
+https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details. Where the checksum of a length is
+right, TensorFlow (seen with 2.15) asks for as much memory as it says, and 2^60 bytes end the process by SIGSEGV.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from polytrainer.proto.problems import Problem
 
@@ -56,18 +55,8 @@ def _opened(file: str) -> Iterator[Callable[[int], bytes]]:
         if not file.endswith(".gz"):
             yield raw.read
             return
-        with gzip.GzipFile(fileobj=_AsFile(raw)) as stream:
+        with gzip.GzipFile(fileobj=raw) as stream:
             yield stream.read
-
-
-class _AsFile:
-    """What gzip reads from, of TensorFlow's file: one whose `read` is told how much."""
-
-    def __init__(self, file: Any):
-        self._file = file
-
-    def read(self, size: int = -1) -> bytes:
-        return bytes(self._file.read(size))
 
 
 def _fill(buffer: bytearray, size: int, read: Callable[[int], bytes]) -> bool:
