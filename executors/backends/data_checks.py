@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from polytrainer.executors.data import anomalies, diagnosis, records
-from polytrainer.executors.data.anomalies import INFINITE, MISSING, NAN, Anomaly
+from polytrainer.executors.data.anomalies import INFINITE, MISSING, NAN, OUTSIDE, UNEQUAL, Anomaly
 from polytrainer.executors.data.feature_specs import FeatureSpec
 from polytrainer.executors.data.parsing import Parser
 from polytrainer.executors.errors import PreflightError
@@ -175,8 +175,11 @@ def _parse_problem(files: Sequence[str], spec: FeatureSpec, error: Exception) ->
 
 
 def _size_problem(anomaly: Anomaly, split: str, feature: Any) -> Problem:
-    size = diagnosis.values_text(math.prod(feature.shape))
     where = f"feature {anomaly.feature!r} of the {_title(split)}"
+    if anomaly.kind in (OUTSIDE, UNEQUAL):
+        expected = f"an index within {feature.size} for each value"
+        return Problem(where, str(anomaly), expected, diagnosis.MEND)
+    size = diagnosis.values_text(math.prod(feature.shape))
     if anomaly.kind == MISSING:
         return Problem(where, str(anomaly), f"{size} in each example", default_remedy(anomaly.feature))
     return Problem(where, str(anomaly), f"{size} in each example", diagnosis.MEND)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 MISSING, WRONG_SIZE, NAN, INFINITE = "no value", "another number of values", "NaN", "an infinite value"
+OUTSIDE, UNEQUAL = "an index outside of the feature", "another number of indices than of values"  # of sparse features
 BATCH = 4096
 # A pass over everything costs seconds of a CPU for a million examples; a split of hundreds of GiB is not read twice.
 READ_BYTES = 1 << 30
@@ -29,7 +30,7 @@ class Anomaly:
 
     Attributes:
         feature: Its name.
-        kind: MISSING, WRONG_SIZE, NAN or INFINITE.
+        kind: MISSING, WRONG_SIZE, NAN, INFINITE, OUTSIDE or UNEQUAL.
         count: Examples in which it is so.
         file: Path of the file with the first of them.
         record: Number of the first one in that file, from 0.
@@ -46,7 +47,7 @@ class Anomaly:
     @property
     def is_unparsable(self) -> bool:
         """Whether these examples cannot be parsed as the spec has them."""
-        return self.kind == WRONG_SIZE or (self.kind == MISSING and self.required)
+        return self.kind in (WRONG_SIZE, OUTSIDE, UNEQUAL) or (self.kind == MISSING and self.required)
 
     def __str__(self) -> str:
         examples = "1 example" if self.count == 1 else f"{self.count} examples"
@@ -160,6 +161,8 @@ def _size_flags(spec: FeatureSpec, parsed: Features) -> Flags:
 
     flags: Flags = {}
     for name, feature in spec.items():
+        if isinstance(feature, tf.io.SparseFeature):
+            flags |= _index_flags(name, feature, parsed)
         if isinstance(feature, (tf.io.SparseFeature, tf.io.RaggedFeature)):
             continue
         lengths = parsed[name].row_lengths()
@@ -169,6 +172,22 @@ def _size_flags(spec: FeatureSpec, parsed: Features) -> Flags:
         if not has_default(feature):
             flags[name, MISSING] = lengths == 0
     return flags
+
+
+def _index_flags(name: str, feature: Any, parsed: Features) -> Flags:
+    """Of a sparse feature: whether each value has an index in each dimension, and each index is within it."""
+    import tensorflow as tf
+
+    keys = [feature.index_key] if isinstance(feature.index_key, str) else feature.index_key
+    sizes = [feature.size] if isinstance(feature.size, int) else feature.size
+    count = parsed[feature.value_key].row_lengths()
+    unequal = tf.reduce_any(tf.stack([parsed[key].row_lengths() != count for key in keys]), 0)
+    outside = [_rows_with(parsed[key], partial(_is_outside, size)) for key, size in zip(keys, sizes, strict=True)]
+    return {(name, UNEQUAL): unequal, (name, OUTSIDE): tf.reduce_any(tf.stack(outside), 0)}
+
+
+def _is_outside(size: int, index: tf.Tensor) -> tf.Tensor:
+    return (index < 0) | (index >= size)
 
 
 def _finite_flags(spec: FeatureSpec, parsed: Features) -> Flags:

@@ -115,6 +115,8 @@ def _culprit(record: bytes, spec: FeatureSpec) -> Finding | None:
             kind = example.features.feature[key].WhichOneof("kind") if key in example.features.feature else None
             if kind not in (None, KINDS[dtype]):
                 return f"feature {key!r}", f"a value in its {kind}", f"{KINDS[dtype]}, as the schema says", MEND
+        if isinstance(feature, tf.io.SparseFeature) and (wrong := _wrong_indices(example, feature)):
+            return (f"feature {name!r}", *wrong, MEND)
         if isinstance(feature, tf.io.FixedLenFeature):
             count = _length(example, name)
             size = math.prod(feature.shape)
@@ -123,6 +125,20 @@ def _culprit(record: bytes, spec: FeatureSpec) -> Finding | None:
                 return f"feature {name!r}", "no value", f"{values_text(size)}, or a default for it", remedy
             if count not in (0, size):
                 return f"feature {name!r}", values_text(count), values_text(size), MEND
+    return None
+
+
+def _wrong_indices(example: Any, feature: Any) -> tuple[str, str] | None:
+    """What a sparse feature's indices are, and what they should be, if they do not fit."""
+    keys = [feature.index_key] if isinstance(feature.index_key, str) else feature.index_key
+    sizes = [feature.size] if isinstance(feature.size, int) else feature.size
+    count = _length(example, feature.value_key)
+    for key, size in zip(keys, sizes, strict=True):
+        if (found := _length(example, key)) != count:
+            return f"{found} indices in {key!r}", f"{count}, as many as values in {feature.value_key!r}"
+        for index in example.features.feature[key].int64_list.value if found else ():
+            if not 0 <= index < size:
+                return f"the index {index} in {key!r}", f"one from 0 to {size - 1}"
     return None
 
 

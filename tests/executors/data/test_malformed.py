@@ -149,3 +149,30 @@ def test_what_is_no_tfrecord_file_is_told_as_such(tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n" * 100)
     seen = records.diagnose(str(tmp_path / "table.csv"))
     assert "data that cannot be read past the first 0 records" in str(seen)
+
+
+@pytest.mark.parametrize(
+    ("indices", "anomaly", "match"),
+    [
+        (
+            [0, 7],
+            "an index outside of the feature",
+            r"feature 's' in record 1 of .*: got the index 7 in 'i'; expected one",
+        ),
+        ([-1, 2], "an index outside of the feature", r"got the index -1 in 'i'; expected one from 0 to 4"),
+        ([0, 1, 2], "another number of indices than of values", r"got 3 indices in 'i'; expected 2, as many as values"),
+    ],
+)
+def test_indices_of_a_sparse_feature_that_do_not_fit_are_refused(indices, anomaly, match, splits, tmp_path):
+    import tensorflow as tf
+
+    from polytrainer.executors.data.anomalies import find_anomalies
+    from polytrainer.executors.data.errors import DataError
+    from polytrainer.executors.data.torch_batches import TorchBatches
+
+    path = splits.write(tmp_path / "sparse", [{"i": [0, 1], "v": [1.0, 2.0]}, {"i": indices, "v": [1.0, 2.0]}])
+    spec = {"s": tf.io.SparseFeature("i", "v", tf.float32, size=5)}
+    [found] = find_anomalies([path], spec)
+    assert (found.kind, found.record, found.is_unparsable) == (anomaly, 1, True)
+    with pytest.raises(DataError, match=match):
+        list(TorchBatches([path], spec, batch_size=2))
