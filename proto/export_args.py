@@ -7,7 +7,7 @@ from collections.abc import Collection
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import ExportArgs
 
-SAVED_MODEL, TORCH, ONNX, TFLITE = "SAVED_MODEL", "TORCH", "ONNX", "TFLITE"
+SAVED_MODEL, TORCH, ONNX, TFLITE, TFJS = "SAVED_MODEL", "TORCH", "ONNX", "TFLITE", "TFJS"
 QUANTIZATIONS = ("none", "dynamic", "float16", "full_integer")
 OPSETS = range(13, 19)  # those that PyTorch's exporter and tf2onnx both know
 _TFLITE_TOLERANCES = {"none": 1e-4, "float16": 0.01, "dynamic": 0.1, "full_integer": 0.1}
@@ -51,6 +51,11 @@ def tflite_calibration_examples(export_args: ExportArgs) -> int:
 def tflite_tolerance(export_args: ExportArgs) -> float:
     """Largest difference of a TFLite model."""
     return export_args.tflite.tolerance or _TFLITE_TOLERANCES[tflite_quantization(export_args)]
+
+
+def tfjs_tolerance(export_args: ExportArgs) -> float:
+    """Largest difference of a TensorFlow.js model's graph."""
+    return 1e-4
 
 
 def check(export_args: ExportArgs) -> list[Problem]:

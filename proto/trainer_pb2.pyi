@@ -111,11 +111,13 @@ class ExportArgs(_message.Message):
         TORCH: _ClassVar[ExportArgs.Format]
         ONNX: _ClassVar[ExportArgs.Format]
         TFLITE: _ClassVar[ExportArgs.Format]
+        TFJS: _ClassVar[ExportArgs.Format]
     FORMAT_UNSPECIFIED: ExportArgs.Format
     SAVED_MODEL: ExportArgs.Format
     TORCH: ExportArgs.Format
     ONNX: ExportArgs.Format
     TFLITE: ExportArgs.Format
+    TFJS: ExportArgs.Format
     FORMATS_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     ONNX_FIELD_NUMBER: _ClassVar[int]

@@ -122,7 +122,13 @@ class BaseTrainer:
     # what of TrainArgs and ExportArgs a framework knows
     _PRECISIONS: tuple[str, ...] = ("32",)
     _STRATEGIES: tuple[str, ...] = ("default",)
-    _FORMATS: tuple[str, ...] = (export_args.SAVED_MODEL, export_args.TORCH, export_args.ONNX, export_args.TFLITE)
+    _FORMATS: tuple[str, ...] = (
+        export_args.SAVED_MODEL,
+        export_args.TORCH,
+        export_args.ONNX,
+        export_args.TFLITE,
+        export_args.TFJS,
+    )
     _KNOWS_ALL_ARGS = False
 
     _SHOWN_AS: str | None = None  # what messages call a class that users do not name

@@ -1,4 +1,4 @@
-"""Estimators → ONNX and TFLite: the graph from features to numbers that the two are written from."""
+"""Estimators → ONNX, TFLite and TensorFlow.js: the graph from features to numbers that they are written from."""
 
 from __future__ import annotations
 

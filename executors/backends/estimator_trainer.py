@@ -65,11 +65,11 @@ class EstimatorTrainer(BaseTrainer):
     Model folder, configuration, seed and warm start (from `base_model`) are given to it here. It is saved as
     `Format-Serving` with Estimator's own signatures on serialized raw tf.Examples, the same on raw features by name
     (`raw:predict`, …), and `transform_features`. `Format-TFMA` is an EvalSavedModel where TFMA has one (TFX 1.15), else
-    the same model again. What `Estimator.predict` says, less what are words, is also written as `Format-ONNX` and
-    `Format-TFLite`, where `ExportArgs` ask for them.
+    the same model again. What `Estimator.predict` says, less what are words, is also written as `Format-ONNX`,
+    `Format-TFLite` and `Format-TFJS`, where `ExportArgs` ask for them.
     """
 
-    _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE)
+    _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE, export_args.TFJS)
     _BOUND = (*BaseTrainer._BOUND, "selection", "is_weighted")
     _checkpoint: str | None = None  # to evaluate and save; None for the newest
     _eval_steps: int | None = None  # of the evaluations while training; None for whole splits

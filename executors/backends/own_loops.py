@@ -19,7 +19,15 @@ from polytrainer.proto import export_args as export_args_lib
 from polytrainer.proto.problems import Problem
 from polytrainer.proto.trainer_pb2 import ExportArgs, TrainArgs
 
-_WRITTEN = ("Format-Serving", "Format-TFMA", "Format-Torch", "Format-Keras", "Format-ONNX", "Format-TFLite")
+_WRITTEN = (
+    "Format-Serving",
+    "Format-TFMA",
+    "Format-Torch",
+    "Format-Keras",
+    "Format-ONNX",
+    "Format-TFLite",
+    "Format-TFJS",
+)
 
 
 class ModelExporter(BaseTrainer):

@@ -1,4 +1,4 @@
-"""Keras models → ONNX and TFLite: what of a KerasTrainer's model the two are written from."""
+"""Keras models → ONNX, TFLite and TensorFlow.js: what of a KerasTrainer's model they are written from."""
 
 from __future__ import annotations
 

@@ -72,12 +72,12 @@ class KerasTrainer(BaseTrainer):
     The model may be functional, sequential or a subclass, and return a tensor or a dict of tensors. It is called with
     the features by name. What is trained is saved as `Format-Serving` and `Format-TFMA`, both with the signatures of
     `polytrainer.executors.export.signatures`, and the weights by layer in `Format-Keras`, for a later `base_model`;
-    as `Format-ONNX` and `Format-TFLite`, where `ExportArgs` ask for them.
+    as `Format-ONNX`, `Format-TFLite` and `Format-TFJS`, where `ExportArgs` ask for them.
     """
 
     _PRECISIONS = ("32", "bf16-mixed", "16-mixed")
     _STRATEGIES = ("default", "mirrored", ranks.MULTI_WORKER)
-    _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE)
+    _FORMATS = (export_args.SAVED_MODEL, export_args.ONNX, export_args.TFLITE, export_args.TFJS)
     _BOUND = (*BaseTrainer._BOUND, "_checkpoints")
     _checkpoints: TrainingCheckpoints | None = None
 

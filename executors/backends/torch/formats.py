@@ -1,4 +1,4 @@
-"""PyTorch models → ONNX and TFLite: what of a TorchTrainer's model the two are written from."""
+"""PyTorch models → ONNX, TFLite and TensorFlow.js: what of a TorchTrainer's model they are written from."""
 
 from __future__ import annotations
 

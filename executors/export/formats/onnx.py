@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
 from polytrainer.executors.export.formats import reason
-from polytrainer.executors.export.formats.signature import inputs as inputs_of_signature
-from polytrainer.executors.export.formats.source import SIGNATURE, Arrays
-from polytrainer.executors.export.loadable import loadable
+from polytrainer.executors.export.formats.flat_function import flatten
+from polytrainer.executors.export.formats.source import Arrays
 from polytrainer.proto import export_args
 from polytrainer.proto.problems import Problem
 
@@ -40,38 +38,16 @@ def from_saved_model(saved_model: str, path: str, opset: int, features: Arrays) 
     Raises:
         Exception: Whatever tf2onnx raises.
     """
-    import tensorflow as tf
     from tf2onnx import convert, tf_loader
 
-    with loadable(saved_model) as folder:
-        loaded = tf.saved_model.load(folder)  # owns the signature's variables
-    signature = loaded.signatures[SIGNATURE]
-    named = inputs_of_signature(saved_model, features)
-    _, known = signature.structured_input_signature
-    specs = {**{spec.name: spec for spec in known.values()}, **known}
-    # names of TensorFlow's that it takes for nodes and arguments; the features' need not be such
-    given = {
-        name: tf.TensorSpec(specs[argument].shape, specs[argument].dtype, name=f"feature_{number}")
-        for number, (name, argument) in enumerate(named.items())
-        if argument in specs
-    }
-    outputs: list[str] = []
-
-    def by_position(*tensors: Any) -> list[Any]:
-        found = signature(**{named[name]: tensor for name, tensor in zip(given, tensors, strict=True)})
-        outputs[:] = sorted(found)
-        return [tf.identity(found[name], name=f"output_{number}") for number, name in enumerate(outputs)]
-
-    function = tf.function(by_position, input_signature=list(given.values()), autograph=False)
-    concrete = function.get_concrete_function()
-    inputs = [tensor.name for tensor in concrete.inputs[: len(given)]]  # what follows are variables and constants
-    results = [tensor.name for tensor in concrete.outputs]
+    flat = flatten(saved_model, features)
+    names = [*flat.input_names, *flat.output_names]
     convert.from_graph_def(
-        tf_loader.from_function(concrete, inputs, results),
-        input_names=inputs,
-        output_names=results,
+        tf_loader.from_function(flat.concrete, flat.input_names, flat.output_names),
+        input_names=flat.input_names,
+        output_names=flat.output_names,
         opset=opset,
-        tensors_to_rename=dict(zip([*inputs, *results], [*given, *outputs], strict=True)),
+        tensors_to_rename=dict(zip(names, [*flat.inputs, *flat.outputs], strict=True)),
         output_path=path,
     )
 

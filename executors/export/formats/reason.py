@@ -10,6 +10,7 @@ from polytrainer.proto.problems import Problem
 
 _LONGEST = 400
 _OPERATOR = re.compile(r"'(tf\.\w+)' op is neither")
+_UNSUPPORTED = re.compile(r"Unsupported Ops in the model \w+ optimization\n(.+)")  # of tensorflowjs
 _WITHOUT_FLEX = re.compile(r"Select TensorFlow op\(s\).*\((Flex\w+)\)", re.DOTALL)
 _COMPILER = re.compile(
     r"^.*?: error: (?:loc\(.*\): )?(.+)$", re.MULTILINE
@@ -21,6 +22,8 @@ def of(error: BaseException) -> str:
     text = str(error)
     if operators := sorted(set(_OPERATOR.findall(text))):
         return no_form_for(operators)
+    if unsupported := _UNSUPPORTED.search(text):
+        return no_form_for(sorted(unsupported[1].split(", ")))
     if without := _WITHOUT_FLEX.search(text):
         return f"operators of TensorFlow itself, such as {without[1]}, which this TensorFlow's interpreter cannot run"
     said = _COMPILER.search(text)

@@ -1,4 +1,4 @@
-"""Batches of features → the dense arrays of numbers that ONNX and TFLite models take."""
+"""Batches of features → the dense arrays of numbers that ONNX, TFLite and TensorFlow.js models take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polytrainer.proto.problems import Problem
 if TYPE_CHECKING:
     from polytrainer.proto.trainer_pb2 import ExportArgs
 
-WRITTEN_HERE = (export_args.ONNX, export_args.TFLITE)
+WRITTEN_HERE = (export_args.ONNX, export_args.TFLITE, export_args.TFJS)
 CHECKED_EXAMPLES = 64
 
 
@@ -33,7 +33,7 @@ def wanted_examples(told: ExportArgs) -> int:
 
 
 def without_a_form(spec: FeatureSpec, names: Iterable[str], told: ExportArgs) -> list[Problem]:
-    """The features that neither format has a form for: sparse and ragged ones, and words.
+    """The features that none of these formats has a form for: sparse and ragged ones, and words.
 
     Args:
         spec: How the features that the model sees are parsed.

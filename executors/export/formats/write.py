@@ -12,7 +12,7 @@ from pathlib import Path
 
 from polytrainer.executors import run_record
 from polytrainer.executors.errors import TrainingError
-from polytrainer.executors.export.formats import onnx, reason, tflite
+from polytrainer.executors.export.formats import onnx, reason, tfjs, tflite
 from polytrainer.executors.export.formats.apart import apart
 from polytrainer.executors.export.formats.source import Arrays, Source
 from polytrainer.executors.export.formats.tensors import CHECKED_EXAMPLES, asked_for
@@ -52,21 +52,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Format:
-    """A format of one file.
+    """A format of one file, or of one file and those that it names.
 
     Attributes:
         key: What it is called in `ExportArgs` and in `TrainResult.parity`.
-        path: Of its file, below that of the Model artifact.
+        path: Of its file, below that of the Model artifact, in a folder of its own.
         convert: Writes a file.
-        run: What a file says of batches.
+        run: What a file says of batches; None where nothing can run it.
         tolerance: The largest difference to what the model says.
+        has_parity: Whether what runs the file here is what users run; otherwise `TrainResult.parity` is silent of it.
     """
 
     key: str
     path: str
     convert: Callable[[Job, str], None]
-    run: Callable[[str, Sequence[Arrays]], list[Arrays]]
+    run: Callable[[str, Sequence[Arrays]], list[Arrays] | None]
     tolerance: Callable[[ExportArgs], float]
+    has_parity: bool = True
 
 
 def _to_onnx(job: Job, path: str) -> None:
@@ -84,16 +86,23 @@ def _to_tflite(job: Job, path: str) -> None:
     Path(path).write_bytes(tflite.convert(job.saved_model, export_args.tflite_quantization(job.told), calibration))
 
 
+def _to_tfjs(job: Job, path: str) -> None:
+    tfjs.convert(job.saved_model, path, job.source.features)
+
+
 FORMATS: Mapping[str, Format] = {
     export_args.ONNX: Format("onnx", "Format-ONNX/model.onnx", _to_onnx, onnx.run, export_args.onnx_tolerance),
     export_args.TFLITE: Format(
         "tflite", "Format-TFLite/model.tflite", _to_tflite, tflite.run, export_args.tflite_tolerance
     ),
+    export_args.TFJS: Format(
+        "tfjs", "Format-TFJS/model.json", _to_tfjs, tfjs.run, export_args.tfjs_tolerance, has_parity=False
+    ),
 }
 
 
 def write(source: Source, told: ExportArgs, root: str) -> dict[str, float]:
-    """Writes those of ONNX and TFLite that are asked for; all of them, or none.
+    """Writes those of ONNX, TFLite and TensorFlow.js that are asked for; all of them, or none.
 
     Args:
         source: The trained model.
@@ -101,7 +110,8 @@ def write(source: Source, told: ExportArgs, root: str) -> dict[str, float]:
         root: Folder of the Model artifact, on any file system that TensorFlow knows.
 
     Returns:
-        By format, the largest difference between what its file and the model say of real examples.
+        By format, the largest difference between what its file and the model say of real examples; without formats
+        that nothing runs in Python.
 
     Raises:
         TrainingError: If the model cannot be written as one of them, or one says something else.
@@ -113,8 +123,10 @@ def write(source: Source, told: ExportArgs, root: str) -> dict[str, float]:
         job = Job(source, told, Path(folder))
         found = {name: _made(job, name, FORMATS[name].tolerance(told)) for name in names}
         for name, (path, _) in found.items():
-            run_record.write(os.path.join(root, FORMATS[name].path), Path(path).read_bytes())
-    return {FORMATS[name].key: difference for name, (_, difference) in found.items()}
+            folder_of_format = os.path.join(root, os.path.dirname(FORMATS[name].path))
+            for file in sorted(Path(path).parent.iterdir()):
+                run_record.write(os.path.join(folder_of_format, file.name), file.read_bytes())
+    return {FORMATS[name].key: difference for name, (_, difference) in found.items() if FORMATS[name].has_parity}
 
 
 def problems(source: Source, told: ExportArgs) -> list[Problem]:
@@ -129,6 +141,9 @@ def problems(source: Source, told: ExportArgs) -> list[Problem]:
         needed = ("onnx", "onnxruntime") if source.write_onnx else ("onnx", "onnxruntime", "tf2onnx")
         found += onnx.missing_packages(needed)
         names = [name for name in names if name != export_args.ONNX or not found]
+    if export_args.TFJS in names and (missing := tfjs.missing_packages()):
+        found += missing
+        names.remove(export_args.TFJS)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(source, told, Path(folder))
         for name in names:
@@ -143,7 +158,8 @@ def problems(source: Source, told: ExportArgs) -> list[Problem]:
 def _made(job: Job, name: str, tolerance: float) -> tuple[str, float]:
     """Path of a file that was looked at, and how far it is from the model."""
     form = FORMATS[name]
-    path = str(job.folder / os.path.basename(form.path))
+    path = str(job.folder / form.path)
+    Path(path).parent.mkdir()
     try:
         form.convert(job, path)
     except TrainingError:
@@ -151,6 +167,8 @@ def _made(job: Job, name: str, tolerance: float) -> tuple[str, float]:
     except Exception as error:  # whatever a converter may raise
         raise reason.inconvertible(name, reason.of(error)) from error
     got = form.run(path, [batch for batch, _ in job.said])
+    if got is None:
+        return path, 0.0
     found = apart([wanted for _, wanted in job.said], got, quantized=_quantized(job.told, name))
     if not found <= tolerance:
         missing = sorted(set(job.said[0][1]) - set(got[0]))
@@ -176,6 +194,13 @@ def _apart(form: Format, told: ExportArgs, found: float, tolerance: float) -> Pr
         if quantization == "none"
         else f"Another quantization than {quantization!r} is more exact."
     )
-    remedy = f"{cause} A difference that is meant to be is allowed with ExportArgs({form.key}={{'tolerance': …}})."
+    remedy = f"{cause}{_allowance(form)}"
     got = f"outputs that differ by {found:.2g} from those of the model"
     return Problem(form.path, got, f"at most {tolerance:g}, relative to the largest", remedy)
+
+
+def _allowance(form: Format) -> str:
+    """How a larger difference is allowed, where there is a field for it."""
+    if form.key not in ExportArgs.DESCRIPTOR.fields_by_name:
+        return ""
+    return f" A difference that is meant to be is allowed with ExportArgs({form.key}={{'tolerance': …}})."

@@ -1,4 +1,4 @@
-"""EstimatorTrainer → ONNX and TFLite, from a Trainer node."""
+"""EstimatorTrainer → ONNX, TFLite and TensorFlow.js, from a Trainer node."""
 
 from __future__ import annotations
 
@@ -65,6 +65,18 @@ def test_it_writes_what_is_asked_for_and_says_how_far_it_is_from_the_model(estim
     assert session.run(["probabilities"], {"x": x})[0] == pytest.approx(wanted, abs=1e-6)
     runner = tf.lite.Interpreter(str(root / "Format-TFLite/model.tflite")).get_signature_runner("model")
     assert runner(x=x)["probabilities"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_tensorflowjs_has_what_it_predicts_from_and_no_parity(estimator_node):
+    pytest.importorskip("tensorflowjs")
+    estimator_node.run(export_args=json.dumps({"formats": ["SAVED_MODEL", "TFJS"]}))
+    told = json.loads(Path(estimator_node.model.uri, "Format-TFJS", "model.json").read_text())["signature"]
+    assert {name: info["dtype"] for name, info in told["inputs"].items()} == {"x": "DT_FLOAT"}
+    outputs = {name: info["dtype"] for name, info in told["outputs"].items()}
+    assert outputs["probabilities"] == "DT_FLOAT"
+    assert outputs["class_ids"] == "DT_INT64"
+    assert "classes" not in outputs  # words
+    assert "parity.tfjs" not in estimator_node.model.mlmd_artifact.custom_properties
 
 
 def test_a_feature_of_words_that_the_model_uses_is_refused_before_training(estimator_node):

@@ -1,8 +1,9 @@
-"""KerasTrainer → ONNX and TFLite, from a Trainer node."""
+"""KerasTrainer → ONNX, TFLite and TensorFlow.js, from a Trainer node."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ def test_it_writes_what_is_asked_for_and_says_how_far_it_is_from_the_model(keras
     assert p == pytest.approx(named["p"].numpy(), abs=1e-6)
     runner = tf.lite.Interpreter(str(root / "Format-TFLite/model.tflite")).get_signature_runner("model")
     assert runner(x=x)["hidden"] == pytest.approx(named["hidden"].numpy(), abs=1e-6)
+
+
+def test_tensorflowjs_has_what_predict_takes_and_gives_and_no_parity(keras_node):
+    pytest.importorskip("tensorflowjs")
+    keras_node.run(export_args=json.dumps({"formats": ["SAVED_MODEL", "TFJS"]}))
+    told = json.loads(Path(keras_node.model.uri, "Format-TFJS", "model.json").read_text())["signature"]
+    shapes = {
+        name: (info["dtype"], [axis["size"] for axis in info["tensorShape"]["dim"]])
+        for name, info in {**told["inputs"], **told["outputs"]}.items()
+    }
+    assert shapes == {
+        "x": ("DT_FLOAT", ["-1", "1"]),
+        "p": ("DT_FLOAT", ["-1", "1"]),
+        "hidden": ("DT_FLOAT", ["-1", "4"]),
+    }
+    parity = [name for name in keras_node.model.mlmd_artifact.custom_properties if name.startswith("parity.")]
+    assert "parity.saved_model" in parity
+    assert "parity.tfjs" not in parity
+
+
+def test_tensorflowjs_is_refused_before_training_where_its_package_is_not_installed(keras_node, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflowjs", None)
+    match = r"got TFJS without tensorflowjs.*pip install 'polytrainer\[tfjs\]'.*TFX 1\.15 and 1\.16"
+    refusal(keras_node, match, export_args=json.dumps({"formats": ["TFJS"]}))
 
 
 def test_it_writes_no_more_than_is_asked_for(keras_node):

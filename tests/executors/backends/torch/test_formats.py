@@ -1,7 +1,8 @@
-"""PyTorch models as ONNX and TFLite files: run, compared, refused in time."""
+"""PyTorch models as ONNX, TFLite and TensorFlow.js files: run, compared, refused in time."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_onnx_and_tflite_are_written_beside_the_program(trainer, small, tmp_path
     assert abs(logits - wanted["logits"].detach().numpy()).max() <= 1e-5
     assert side.tolist() == wanted["side"].tolist()
     assert (root / "Format-TFLite" / "model.tflite").exists()
+
+
+def test_tensorflowjs_has_the_programs_names_and_no_parity(trainer, small, tmp_path):
+    pytest.importorskip("tensorflowjs")
+    result = fit(trainer, small, tmp_path, formats=["TORCH", "TFJS"])
+    assert set(result.parity) == {"torch"}
+    told = json.loads((tmp_path / "out" / "model" / "Format-TFJS" / "model.json").read_text())["signature"]
+    assert list(told["inputs"]) == ["x"]
+    assert {name: info["dtype"] for name, info in told["outputs"].items()} == {"logits": "DT_FLOAT", "side": "DT_INT64"}
 
 
 @pytest.mark.parametrize("quantization", ["dynamic", "float16", "full_integer"])
