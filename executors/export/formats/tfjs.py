@@ -26,8 +26,8 @@ def missing_packages() -> list[Problem]:
     if find_spec("tensorflowjs") is not None:
         return []
     remedy = (
-        "Install it: pip install 'polytrainer[tfjs]'. It resolves with TFX 1.15 and 1.16, not with 1.21: it needs "
-        "tensorflow-decision-forests, which there is none of for TensorFlow 2.21."
+        "Install it: pip install 'polytrainer[tfjs]'. It resolves with TFX 1.15 and 1.16, not with 1.21, and works on "
+        "1.15 alone: on 1.16 the tensorflow-hub that it imports needs tf.estimator, which TensorFlow 2.16 has not."
     )
     return [Problem("export_args.formats", "TFJS without tensorflowjs", "the package installed", remedy)]
 
