@@ -39,8 +39,8 @@ class Provenance:
     def of_training(cls, fn_args: Any) -> Provenance:
         """Reads what a training was told, and what it has written down in its ModelRun."""
         state = _state(fn_args.model_run_dir)
-        tuned = fn_args.hyperparameters or {}
-        tuned = tuned.get("values", tuned)  # HyperParameters.get_config(), or a plain dict
+        tuned = fn_args.hyperparameters  # HyperParameters.get_config(), or a plain dict; TFX passes on a list, too
+        tuned = tuned.get("values", tuned) if isinstance(tuned, Mapping) else {}
         return cls(
             {str(name): _short(str(value)) for name, value in _mapping(state, "arguments").items()},
             {str(name): _short(repr(value)) for name, value in tuned.items()} if isinstance(tuned, Mapping) else {},

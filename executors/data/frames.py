@@ -29,6 +29,10 @@ def oversized_record(file: str, *, first_only: bool = False) -> Problem | None:
     """
     import zlib
 
+    import tensorflow as tf
+
+    if tf.io.gfile.isdir(file):
+        return None
     with _opened(file) as read:
         buffer, number = bytearray(), 0
         try:
