@@ -78,7 +78,10 @@ def told(node, module_file):
 
 @pytest.mark.parametrize(
     ("kind", "args"),
-    [*((kind, STOPPING) for kind in MODULES), ("torch", {**STOPPING, **RANKS})],
+    [
+        *((kind, STOPPING) for kind in MODULES),
+        pytest.param("torch", {**STOPPING, **RANKS}, marks=pytest.mark.exhaustive),
+    ],
     ids=[*MODULES, "two ranks of torch"],
 )
 def test_a_step_that_a_metric_chose_is_told(told, kind, args):

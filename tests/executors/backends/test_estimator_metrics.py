@@ -87,7 +87,12 @@ STOPPING = {"early_stopping": {"metric": "accuracy", "patience": 2, "min_delta":
 
 @pytest.mark.parametrize(
     ("weight", "limit", "stopping"),
-    [(None, {}, {}), (None, LIMITED, {}), ("w", {}, STOPPING), ("w", LIMITED, STOPPING)],
+    [
+        pytest.param(None, {}, {}, marks=pytest.mark.exhaustive),
+        (None, LIMITED, {}),
+        pytest.param("w", {}, STOPPING, marks=pytest.mark.exhaustive),
+        ("w", LIMITED, STOPPING),
+    ],
 )
 def test_published_metrics_are_those_of_whole_splits_and_of_the_published_model(
     binary_node, module_file, splits, weight, limit, stopping

@@ -170,6 +170,7 @@ def test_killed_at_random_moments_it_ends_with_the_weights_of_one_that_was_not(t
     assert not (training.folder / ".checkpoints").exists() or not checkpoints(training)
 
 
+@pytest.mark.exhaustive
 def test_sigterm_saves_first(training):
     process = training(0, slow=0.05)
     wait_for_checkpoint(training, process)
@@ -217,6 +218,7 @@ def test_an_estimator_too_goes_on_where_it_was(training, module_file, how):
     assert state(training, 2)["metrics"] == pytest.approx(state(training, 0)["metrics"], rel=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_asked_to_it_starts_afresh(training):
     process = training(0, slow=0.05)
     wait_for_checkpoint(training, process)

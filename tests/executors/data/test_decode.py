@@ -91,7 +91,9 @@ def test_an_index_outside_of_the_size_of_a_sparse_feature_is_named(splits, tmp_p
     import tensorflow as tf
 
     file = splits.write(tmp_path / "a.gz", [{"at": [8], "is": [1.0]}, {"at": [9], "is": [1.0]}])
-    with pytest.raises(DataError, match=r"record 1 of .*a.gz: got .*an index that is outside of its feature"):
+    with pytest.raises(
+        DataError, match=r"feature 's' in record 1 of .*a.gz: got the index 9 in 'at'; expected one from 0 to 8"
+    ):
         batches([file], {"s": tf.io.SparseFeature("at", "is", tf.float32, 9)}, mode=mode)
 
 

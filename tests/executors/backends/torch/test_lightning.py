@@ -546,6 +546,7 @@ for name, slow in (("whole", 0), ("killed", 0.1), ("killed", 0)):
 """
 
 
+@pytest.mark.exhaustive
 def test_a_process_that_is_killed_is_taken_up_by_the_next(small, tmp_path):
     import torch
 

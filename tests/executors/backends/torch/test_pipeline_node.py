@@ -85,6 +85,7 @@ def test_parquet_examples_are_read_which_tfxs_own_trainer_cannot(torch_node):
     assert (told["step"], told["examples"]) == (9, 24)
 
 
+@pytest.mark.exhaustive
 def test_a_rank_that_fails_fails_the_node(torch_node, module_file):
     from polytrainer.executors.errors import TrainingError
 

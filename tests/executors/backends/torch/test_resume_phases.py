@@ -117,7 +117,11 @@ def test_an_export_that_has_no_room_is_made_up_for(start, whole, tmp_path):
 
 @pytest.mark.parametrize(
     ("steps", "epochs"),
-    [({"num_steps": 20}, 1), ({"num_steps": 26}, 2), ({"num_steps": 20, "max_steps_per_epoch": 10}, 2)],
+    [
+        pytest.param({"num_steps": 20}, 1, marks=pytest.mark.exhaustive),
+        pytest.param({"num_steps": 26}, 2, marks=pytest.mark.exhaustive),
+        ({"num_steps": 20, "max_steps_per_epoch": 10}, 2),
+    ],
 )
 def test_sigterm_that_comes_with_the_last_step(start, whole, tmp_path, steps, epochs):
     steps = {"num_epochs": 0, **steps}
@@ -144,9 +148,9 @@ def test_a_resumed_run_with_new_output_folders_has_all_rows(start, whole, tmp_pa
     ("phase", "rank", "how"),
     [
         (phases.STEP_PHASE, 1, "SIGKILL"),
-        (phases.AFTER_EPOCH, 0, "SIGTERM"),
-        (phases.LAST_EVALUATION, 1, "SIGTERM"),
-        (phases.TEST, 0, "SIGKILL"),
+        pytest.param(phases.AFTER_EPOCH, 0, "SIGTERM", marks=pytest.mark.exhaustive),
+        pytest.param(phases.LAST_EVALUATION, 1, "SIGTERM", marks=pytest.mark.exhaustive),
+        pytest.param(phases.TEST, 0, "SIGKILL", marks=pytest.mark.exhaustive),
         (phases.EXPORT, 0, "SIGTERM"),
     ],
 )
