@@ -101,7 +101,10 @@ def loaded(node, folder="Format-Serving"):
 # ---- models and signatures
 
 
-@pytest.mark.parametrize("kind", ["functional", "subclassed", "sequential", "with_dict_output"])
+@pytest.mark.parametrize(
+    "kind",
+    ["functional", "subclassed", pytest.param("sequential", marks=pytest.mark.exhaustive), "with_dict_output"],
+)
 def test_every_kind_of_model_serves_raw_examples_without_a_label(keras_node, kind):
     import tensorflow as tf
 
