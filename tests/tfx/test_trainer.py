@@ -57,5 +57,7 @@ def test_the_executor(name):
 
     if not Path(tfx.__file__).with_name("components").joinpath("testdata", "transform").exists():
         pytest.skip("the wheel of this TFX has no data for its tests")
+    if tf.__version__.startswith("2.16."):
+        pytest.skip("Keras does not build the model of TFX 1.16's module: its test fails with TFX's own executor, too")
     tf.keras.backend.clear_session()
     run(f"{TRAINER}.executor_test", f"ExecutorTest.{name}")
