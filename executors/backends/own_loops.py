@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,17 @@ class ModelExporter(BaseTrainer):
     """
 
     given_features: frozenset[str] | None
+
+    def __init__(self, label_key: str | None = None, *, predict_fn: Callable[..., Any] | None = None, **options: Any):
+        """Describes how examples are read and the model is called.
+
+        Args:
+            label_key: As in the trainer class.
+            predict_fn: In place of its own: `predict_fn(model, features)`.
+            **options: As in the trainer class.
+        """
+        super().__init__(label_key, **options)
+        self._predict_fn = predict_fn
 
     def give_only(self, names: Collection[str] | None) -> None:
         """Narrows what the model is given to some features, and the masks of those that have a default."""

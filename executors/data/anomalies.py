@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from polytrainer.executors.data.diagnosis import keys_of
+from polytrainer.executors.data.diagnosis import index_sizes, keys_of
 from polytrainer.executors.data.example_parsing import parse_examples, ragged_feature
 from polytrainer.executors.data.feature_specs import FeatureSpec, has_default
 
@@ -178,11 +178,10 @@ def _index_flags(name: str, feature: Any, parsed: Features) -> Flags:
     """Of a sparse feature: whether each value has an index in each dimension, and each index is within it."""
     import tensorflow as tf
 
-    keys = [feature.index_key] if isinstance(feature.index_key, str) else feature.index_key
-    sizes = [feature.size] if isinstance(feature.size, int) else feature.size
+    sizes = index_sizes(feature)
     count = parsed[feature.value_key].row_lengths()
-    unequal = tf.reduce_any(tf.stack([parsed[key].row_lengths() != count for key in keys]), 0)
-    outside = [_rows_with(parsed[key], partial(_is_outside, size)) for key, size in zip(keys, sizes, strict=True)]
+    unequal = tf.reduce_any(tf.stack([parsed[key].row_lengths() != count for key in sizes]), 0)
+    outside = [_rows_with(parsed[key], partial(_is_outside, size)) for key, size in sizes.items()]
     return {(name, UNEQUAL): unequal, (name, OUTSIDE): tf.reduce_any(tf.stack(outside), 0)}
 
 

@@ -130,10 +130,8 @@ def _culprit(record: bytes, spec: FeatureSpec) -> Finding | None:
 
 def _wrong_indices(example: Any, feature: Any) -> tuple[str, str] | None:
     """What a sparse feature's indices are, and what they should be, if they do not fit."""
-    keys = [feature.index_key] if isinstance(feature.index_key, str) else feature.index_key
-    sizes = [feature.size] if isinstance(feature.size, int) else feature.size
     count = _length(example, feature.value_key)
-    for key, size in zip(keys, sizes, strict=True):
+    for key, size in index_sizes(feature).items():
         if (found := _length(example, key)) != count:
             return f"{found} indices in {key!r}", f"{count}, as many as values in {feature.value_key!r}"
         for index in example.features.feature[key].int64_list.value if found else ():
@@ -176,12 +174,18 @@ def keys_of(name: str, feature: Any) -> list[tuple[str, str]]:
     import tensorflow as tf
 
     if isinstance(feature, tf.io.SparseFeature):
-        indices = [feature.index_key] if isinstance(feature.index_key, str) else feature.index_key
-        return [(feature.value_key, feature.dtype.name), *((key, "int64") for key in indices)]
+        return [(feature.value_key, feature.dtype.name), *((key, "int64") for key in index_sizes(feature))]
     if isinstance(feature, tf.io.RaggedFeature):
         partitions = [partition.key for partition in feature.partitions if hasattr(partition, "key")]
         return [(feature.value_key or name, feature.dtype.name), *((key, "int64") for key in partitions)]
     return [(name, feature.dtype.name)]
+
+
+def index_sizes(feature: Any) -> dict[str, int]:
+    """The size of each dimension of a `tf.io.SparseFeature`, by the key of its indices."""
+    keys = [feature.index_key] if isinstance(feature.index_key, str) else feature.index_key
+    sizes = [feature.size] if isinstance(feature.size, int) else feature.size
+    return dict(zip(keys, sizes, strict=True))
 
 
 def _length(example: Any, key: str) -> int:

@@ -101,17 +101,6 @@ class KerasExporter(ModelExporter, KerasTrainer):
 
     _SHOWN_AS = "export_keras"
 
-    def __init__(self, label_key: str | None = None, *, predict_fn: PredictFn | None = None, **options: Any):
-        """Describes how examples are read and the model is called.
-
-        Args:
-            label_key: As in KerasTrainer.
-            predict_fn: In place of the default.
-            **options: As in KerasTrainer.
-        """
-        super().__init__(label_key, **options)
-        self._predict_fn = predict_fn
-
     def predict_fn(self, model: Any, features: Mapping[str, Any]) -> Any:
         """What the model says of a batch of features."""
         given = self.given(features)

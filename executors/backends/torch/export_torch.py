@@ -111,17 +111,6 @@ class TorchExporter(ModelExporter, TorchTrainer):
 
     _SHOWN_AS = "export_torch"
 
-    def __init__(self, label_key: str | None = None, *, predict_fn: PredictFn | None = None, **options: Any):
-        """Describes how examples are read and the model is called.
-
-        Args:
-            label_key: As in TorchTrainer.
-            predict_fn: In place of the default.
-            **options: As in TorchTrainer.
-        """
-        super().__init__(label_key, **options)
-        self._predict_fn = predict_fn
-
     def batch_parts(self, batch: Any) -> tuple[Any, Any, Any]:
         """Features that the model is given, label and weight of a batch."""
         features, label, weight = super().batch_parts(batch)
