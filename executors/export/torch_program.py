@@ -1,7 +1,7 @@
 """Reads programs of torch.export without running code that their files hold.
 
-`torch.export.load` (seen in PyTorch 2.14 and 2.15) reads the parts of a program that are pickled with `weights_only=True`
-and, where that fails, without: who can write the file has code run by who reads it. PyTorch's own switch against it
+`torch.export.load` (PyTorch 2.14 and 2.15) reads the parts of a program that are pickled with `weights_only=True` and,
+where that fails, without: who can write the file has code run by who reads it. PyTorch's own switch against it
 is an environment variable, TORCH_FORCE_WEIGHTS_ONLY_LOAD.
 """
 

@@ -151,6 +151,10 @@ def trainer_of(package: ModuleType, config: Mapping[str, Any], events: Any) -> A
     Raises:
         PreflightError: If it takes the arguments for wrong, or would train with other ranks than there are.
     """
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    # Lightning takes it from RANK on import, which another job may have left: its loggers then write nothing
+    rank_zero_only.rank = process_group.rank()  # type: ignore[attr-defined]
     callbacks = config.get("callbacks") or []
     callbacks = [events, *(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks])]
     try:

@@ -546,6 +546,14 @@ for name, slow in (("whole", 0), ("killed", 0.1), ("killed", 0)):
 """
 
 
+def test_a_rank_that_another_job_has_left_keeps_no_log_from_being_written(fit, network, monkeypatch):
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # as with RANK=1 when Lightning is imported
+    fit(network())
+    assert list(fit.output.glob("model_run/logs/events.*"))
+
+
 @pytest.mark.exhaustive
 def test_a_process_that_is_killed_is_taken_up_by_the_next(small, tmp_path):
     import torch
